@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from hypha_common.errors import ConfigurationError
+from hypha_common.settings import OPTIONS, Settings
+
+from . import schema
+from .child import Child, Program
+from .data_directory import DataDirectory, default_data_directory
+from .nats_server import USER, NatsServer
+from .ports import LOOPBACK, check_free, free_port, free_run
+from .postgres import PostgresServer
+from .probe import is_ready
+
+__all__ = ["Cluster"]
+
+log = structlog.get_logger()
+
+_START_TIMEOUT_S = 60.0
+_POLL_S = 0.02
+_STOP_SLACK_S = 10.0
+_SPARE_CONNECTIONS = 20
+_LOG_TAIL_BYTES = 2000
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+
+
+class Cluster:
+    """
+    A whole cluster on this machine: NATS, PostgreSQL and the services, as supervised processes.
+
+    What ``nats_url`` or ``database_url`` names is used instead of an embedded server. ``gateways=0`` starts none: then
+    the caller serves the gateway from :attr:`settings`.
+
+    """
+
+    def __init__(self, settings: Settings, *, gateways: int) -> None:
+        self._data = DataDirectory(Path(settings.data_dir) if settings.data_dir else default_data_directory())
+        self._gateways = gateways
+        self._children: list[Child] = []
+        self._status_urls: list[str] = []  # of the services that are no gateways
+        self._nats: NatsServer | None = None
+        self._postgres: PostgresServer | None = None
+        self.settings = settings  # completed by start(): addresses, secrets
+
+    @property
+    def gateway_urls(self) -> list[str]:
+        """The address of each gateway on this machine."""
+        host = _ANY_ADDRESS.get(self.settings.host, self.settings.host)
+        host = f"[{host}]" if ":" in host else host
+        path = self.settings.base_path.rstrip("/")
+        return [f"http://{host}:{self.settings.port + index}{path}" for index in range(self._gateways)]
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run now, by name."""
+        return {child.program.name: child.pid for child in self._children if child.pid is not None}
+
+    async def start(self) -> None:
+        """
+        Start everything; returns when requests are answered.
+
+        Raises ConfigurationError where that cannot be; then nothing is left running.
+
+        """
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                self._take_addresses()
+                await self._start_stores()
+                await self._start_services()
+        except TimeoutError:
+            await self.stop()
+            raise ConfigurationError(f"The cluster did not come up in {_START_TIMEOUT_S:g} s") from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything, in the order in which parts need each other."""
+        for prefixes in (("gateway",), ("auth", "workspace"), ("nats", "postgres")):
+            children = [child for child in self._children if child.program.name.startswith(prefixes)]
+            await asyncio.gather(*(child.stop() for child in children))
+        self._children.clear()
+        if self._postgres is not None:
+            self._postgres.close()
+        self._data.close()
+
+    def _take_addresses(self) -> None:
+        """Fail early and say why: a port or directory in use is the commonest reason not to start."""
+        settings = self.settings
+        if self._gateways:
+            if settings.port == 0:
+                settings = settings.replace(port=free_run(settings.host, self._gateways))
+            else:
+                check_free(settings.host, settings.port, self._gateways)
+        secrets = self._data.open()
+        if not settings.jwt_secret:
+            settings = settings.replace(jwt_secret=secrets.jwt_secret)
+        if not settings.nats_url:
+            self._nats = NatsServer(self._data, secrets.nats_password)
+            settings = settings.replace(
+                nats_url=self._nats.url, nats_user=USER, nats_password=secrets.nats_password, nats_token=""
+            )
+        if not settings.database_url:
+            services = settings.auth_replicas + settings.workspace_replicas
+            self._postgres = PostgresServer(
+                self._data,
+                secrets.postgres_password,
+                user=settings.postgres_user,
+                connections=services * settings.database_pool_size + _SPARE_CONNECTIONS,
+            )
+            settings = settings.replace(database_url=self._postgres.url)
+        # The same address at every gateway, whatever its port.
+        self.settings = settings.replace(public_base_url=settings.public_base_url)
+
+    async def _start_stores(self) -> None:
+        await _all(self._start_nats(), self._start_postgres())
+
+    async def _start_nats(self) -> None:
+        if self._nats is not None:
+            await self._start_store(self._nats.program(), self._nats.ready)
+
+    async def _start_postgres(self) -> None:
+        if self._postgres is None:
+            await schema.migrate(_environment(self.settings))
+            return
+        await asyncio.to_thread(self._postgres.prepare)
+        await self._start_store(self._postgres.program(), self._postgres.ready)
+        # Kept with the data that it tells about.
+        mark, wanted = self._data.postgres / "hypha-schema", schema.fingerprint()
+        if not mark.exists() or mark.read_text() != wanted:
+            await schema.migrate(_environment(self.settings))
+            mark.write_text(wanted)
+
+    async def _start_store(self, program: Program, ready: Callable[[int | None], Awaitable[bool]]) -> None:
+        child = Child(program)
+        self._children.append(child)
+        await child.start()
+        await _until(lambda: ready(child.pid), [child])
+        child.settled()
+
+    async def _start_services(self) -> None:
+        programs = [
+            *self._service("auth", self.settings.auth_replicas),
+            *self._service("workspace", self.settings.workspace_replicas),
+            *(self._gateway(index) for index in range(self._gateways)),
+        ]
+        children = [Child(program) for program in programs]
+        self._children.extend(children)
+        for child in children:
+            await child.start()
+        for url in (*self._status_urls, *self.gateway_urls):
+            await _until(partial(is_ready, url), children)
+        for child in children:
+            child.settled()
+
+    def _service(self, role: str, replicas: int) -> Iterable[Program]:
+        for index in range(replicas):
+            # Every replica tells whether it is ready, whatever the others do.
+            settings = self.settings.replace(metrics_host=LOOPBACK, metrics_port=free_port())
+            self._status_urls.append(f"http://{LOOPBACK}:{settings.metrics_port}")
+            command = [sys.executable, "-m", f"hypha_{role}", "serve"]
+            yield Program(name=f"{role}-{index}", command=command, environment=_environment(settings))
+
+    def _gateway(self, index: int) -> Program:
+        settings = self.settings.replace(port=self.settings.port + index)
+        return Program(
+            name=f"gateway-{index}",
+            command=[sys.executable, "-m", "hypha_gateway", "serve"],
+            environment=_environment(settings),
+            stop_timeout_s=settings.drain_window + _STOP_SLACK_S,
+        )
+
+
+async def _until(ready: Callable[[], Awaitable[bool]], children: list[Child]) -> None:
+    """Wait until ``ready()``. Raises ConfigurationError where one of the processes ends first."""
+    while not await ready():
+        for child in children:
+            if child.failed.done():
+                raise ConfigurationError(f"{child.program.name} ended at once ({child.failed.result()}){_tail(child)}")
+        await asyncio.sleep(_POLL_S)
+
+
+async def _all(*steps: Coroutine[None, None, None]) -> None:
+    """Await all steps at the same time, and raise the error of the first that fails."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def _tail(child: Child) -> str:
+    if child.program.log_file is None:
+        return "; see above"
+    with suppress(OSError):
+        return ": " + child.program.log_file.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+    return ""
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Return what a service is started with: our settings only, whatever they came from."""
+    names = {name for row in OPTIONS.values() for name in row.environment}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HYPHA_") and name.removesuffix("_FILE") not in names
+    }
+    # Ours is printed; the same settings three times more would hide it.
+    return {**inherited, **settings.environment(), "HYPHA_PRINT_CONFIG": "false"}

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from hypha_common.errors import ConfigurationError
+
+__all__ = ["DataDirectory", "Secrets", "default_data_directory"]
+
+
+def default_data_directory() -> Path:
+    """Return ``/var/lib/hypha`` for root, else ``$XDG_DATA_HOME/hypha``."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/hypha")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "hypha"
+
+
+def _new_secret() -> str:
+    return secrets.token_hex(32)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What the parts of an embedded cluster prove to each other. Made once, kept with the data."""
+
+    jwt_secret: str = field(default_factory=_new_secret, repr=False)
+    nats_password: str = field(default_factory=_new_secret, repr=False)
+    postgres_password: str = field(default_factory=_new_secret, repr=False)
+
+
+class DataDirectory:
+    """
+    The files of an embedded cluster, which one server at a time may use.
+
+    ``secrets.json``, ``nats.conf``, ``postgres/`` and ``logs/``; nothing in it is for other users' eyes.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self.postgres = self.path / "postgres"
+        self.logs = self.path / "logs"
+        self._lock: int | None = None
+
+    def open(self) -> Secrets:
+        """Create what is missing and lock the directory. Raises ConfigurationError, also where it is in use."""
+        try:
+            for directory in (self.path, self.logs):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._take_lock()
+            return self._secrets()
+        except OSError as error:
+            raise ConfigurationError(f"Data directory {self.path} cannot be used: {error}") from None
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def read_secrets(self) -> Secrets:
+        """Return the secrets of an existing cluster, running or not. Raises ConfigurationError."""
+        try:
+            return Secrets(**json.loads((self.path / "secrets.json").read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"{self.path} holds no secrets of a cluster: {error}") from None
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file for our eyes only, whole or not at all."""
+        path = self.path / name
+        temporary = path.with_name(f".{name}.new")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        temporary.replace(path)
+        return path
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 32).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise ConfigurationError(
+                f"Data directory {self.path} is in use by another server (process {owner or 'unknown'}); "
+                "stop it, or choose another --data-dir"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        self._lock = lock
+
+    def _secrets(self) -> Secrets:
+        if (self.path / "secrets.json").exists():
+            return self.read_secrets()
+        made = Secrets()
+        self.write("secrets.json", json.dumps(asdict(made), indent=2))
+        return made

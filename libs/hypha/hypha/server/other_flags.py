@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hypha_common.errors import ConfigurationError
+
+__all__ = ["NAMES", "add_other_flags", "environment_names", "review"]
+
+_SWITCH = frozenset({"true", "1", "yes", "y", "on"})
+
+
+@dataclass(frozen=True)
+class _Flag:
+    """A flag that other Hypha servers have (contract 01 §6) and this one does not."""
+
+    why: str
+    refused: bool = False  # refused where leaving it out would let something important silently not happen
+    switch: bool = False
+
+
+def _later(what: str, *, switch: bool = True) -> _Flag:
+    return _Flag(f"this release has no {what}", refused=True, switch=switch)
+
+
+_NO_REDIS = "there is no Redis: PostgreSQL keeps the state and NATS carries the messages"
+_NO_S3 = "this release stores no files"
+_NO_SEARCH = "this release has no service search by meaning"
+
+_FLAGS: dict[str, _Flag] = {
+    "redis_uri": _Flag(_NO_REDIS),
+    "reset_redis": _Flag(_NO_REDIS, switch=True),
+    "migrate_database": _Flag("migrations run at every start that needs them"),
+    "triton_servers": _Flag("this release forwards nothing to Triton servers"),
+    "in_docker": _Flag("it runs the same in a container", switch=True),
+    "cache_dir": _Flag("nothing is cached on disk"),
+    "executable_path": _Flag("no programs are downloaded: they come with the package"),
+    "disable_agent_skills": _Flag("there are no agent skills to disable", switch=True),
+    "disable_ssl": _Flag("it disables checks of servers that this release does not call", switch=True),
+    "enable_server": _Flag("it serves anyway", switch=True),
+    "ollama_host": _Flag(_NO_SEARCH),
+    "openai_base_url": _Flag(_NO_SEARCH),
+    "openai_api_key": _Flag(_NO_SEARCH),
+    "s3_admin_type": _Flag(_NO_S3),
+    "endpoint_url": _Flag(_NO_S3),
+    "endpoint_url_public": _Flag(_NO_S3),
+    "region_name": _Flag(_NO_S3),
+    "access_key_id": _Flag(_NO_S3),
+    "secret_access_key": _Flag(_NO_S3),
+    "workspace_bucket": _Flag(_NO_S3),
+    "s3_cleanup_period": _Flag(_NO_S3),
+    "enable_s3_for_anonymous_users": _Flag(_NO_S3, switch=True),
+    "minio_workdir": _Flag(_NO_S3),
+    "minio_port": _Flag(_NO_S3),
+    "minio_console_port": _Flag(_NO_S3),
+    "minio_root_user": _Flag(_NO_S3),
+    "minio_root_password": _Flag(_NO_S3),
+    "minio_version": _Flag(_NO_S3),
+    "mc_version": _Flag(_NO_S3),
+    "minio_file_system_mode": _Flag(_NO_S3, switch=True),
+    "enable_s3": _later("artifacts and file storage"),
+    "start_minio_server": _later("artifacts and file storage"),
+    "enable_s3_proxy": _later("artifacts and file storage"),
+    "enable_server_apps": _later("server apps"),
+    "enable_local_auth": _later("local accounts"),
+    "enable_service_search": _later("service search by meaning"),
+    "enable_a2a": _later("A2A endpoint"),
+    "enable_mcp": _later("MCP endpoint"),
+    "enable_k8s_worker": _later("Kubernetes worker"),
+    "enable_terminal_worker": _later("terminal worker"),
+    "enable_admin_terminal": _later("admin terminal"),
+    "interactive": _later("interactive shell"),
+    "static_mounts": _later("static mounts", switch=False),
+    "startup_functions": _later("startup functions", switch=False),
+}
+
+NAMES = frozenset(_FLAGS)
+
+
+def environment_names() -> frozenset[str]:
+    return frozenset(f"HYPHA_{name.upper()}" for name in _FLAGS)
+
+
+def add_other_flags(parser: argparse.ArgumentParser) -> None:
+    """Let the flags be written; :func:`review` says what becomes of them."""
+    for name, flag in _FLAGS.items():
+        text = "--" + name.replace("_", "-")
+        if flag.switch:
+            parser.add_argument(text, dest=name, action="store_true", default=None, help=argparse.SUPPRESS)
+        else:
+            parser.add_argument(text, dest=name, nargs="+", default=None, help=argparse.SUPPRESS)
+
+
+def review(given: Mapping[str, object], environ: Mapping[str, str]) -> list[str]:
+    """
+    Return a sentence for each flag that means nothing here, from the command line or the environment.
+
+    Raises ConfigurationError for one that stands for something this release cannot do.
+
+    """
+    sentences = []
+    for name, flag in _FLAGS.items():
+        for source, value in (
+            (f"--{name.replace('_', '-')}", given.get(name)),
+            (f"HYPHA_{name.upper()}", environ.get(f"HYPHA_{name.upper()}")),
+        ):
+            if not value or (flag.switch and isinstance(value, str) and value.strip().lower() not in _SWITCH):
+                continue
+            if flag.refused:
+                raise ConfigurationError(f"{source} cannot be used: {flag.why}")
+            sentences.append(f"{source} has no effect: {flag.why}")
+    return sentences

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import ExitStack
+
+from hypha_common.errors import ConfigurationError
+
+__all__ = ["LOOPBACK", "check_free", "free_port", "free_run"]
+
+LOOPBACK = "127.0.0.1"
+_TRIES = 50
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """Return a port that nobody listens at."""
+    with _bound(host, 0) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def free_run(host: str, count: int) -> int:
+    """Return the first of ``count`` free ports in a row."""
+    for _ in range(_TRIES):
+        first = free_port(host)
+        try:
+            check_free(host, first, count)
+        except ConfigurationError:
+            continue
+        return first
+    raise ConfigurationError(f"There are no {count} free ports in a row at {host}")
+
+
+def check_free(host: str, first: int, count: int = 1) -> None:
+    """Raise ConfigurationError unless ``count`` ports from ``first`` on can be listened at."""
+    if first + count - 1 > 65535:
+        raise ConfigurationError(f"Port {first} leaves no room for {count} gateways")
+    with ExitStack() as listeners:
+        for port in range(first, first + count):
+            try:
+                listeners.enter_context(_bound(host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise ConfigurationError(
+                        f"Port {port} at {host} is in use: another server listens there; choose another --port"
+                    ) from None
+                raise ConfigurationError(f"Cannot listen at {host}:{port}: {error.strerror or error}") from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # As servers do: a port with connections in TIME_WAIT is free, one with a listener is not.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from ..errors import BadRequest, DeadlineExceeded, HyphaError, InternalError, Unavailable, error_from_wire
+from ..wire import pack, unpack
+
+__all__ = ["Answers", "VerbHandler", "answer_verb"]
+
+log = structlog.get_logger(__name__)
+
+VerbHandler = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class Answers:
+    """
+    The requests of this process that wait for an answer, by number.
+
+    An answer is ``[0, value]`` or ``[1, error map]``.
+
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._last = 0
+
+    def expect(self) -> tuple[str, asyncio.Future[Any]]:
+        """Return a fresh token and the future that its answer completes."""
+        self._last += 1
+        token = str(self._last)
+        future = self._waiting[token] = asyncio.get_running_loop().create_future()
+        return token, future
+
+    async def wait(self, token: str, future: asyncio.Future[Any], timeout: float, subject: str) -> Any:
+        handle = asyncio.get_running_loop().call_later(timeout, self._expire, future, subject, timeout)
+        try:
+            return await future
+        finally:
+            handle.cancel()
+            self._waiting.pop(token, None)
+
+    def complete(self, token: str, payload: bytes) -> None:
+        future = self._waiting.get(token)
+        if future is None or future.done():
+            return
+        try:
+            failed, value = unpack(payload)
+        except (BadRequest, TypeError, ValueError):
+            future.set_exception(InternalError("Malformed answer on the bus"))
+            return
+        if failed:
+            future.set_exception(error_from_wire(value))
+        else:
+            future.set_result(value)
+
+    def nobody(self, token: str, subject: str) -> None:
+        """Fail a request that no process serves."""
+        future = self._waiting.get(token)
+        if future is not None and not future.done():
+            future.set_exception(Unavailable(f"Nobody serves {subject}"))
+
+    def fail_all(self, reason: str) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable(reason))
+
+    @staticmethod
+    def _expire(future: asyncio.Future[Any], subject: str, timeout: float) -> None:
+        if not future.done():
+            future.set_exception(DeadlineExceeded(f"No answer from {subject} within {timeout:g} s"))
+
+
+async def answer_verb(handler: VerbHandler, payload: bytes, subject: str) -> bytes:
+    """Run a verb handler and pack what it returns or raises."""
+    try:
+        message = unpack(payload)
+        if not isinstance(message, dict):
+            raise BadRequest("A request must be a map")
+        return pack([0, await handler(message)])
+    except HyphaError as error:
+        return pack([1, error.to_wire()])
+    except Exception:  # the edge of a request: whatever went wrong, the other side gets an answer
+        log.exception("verb_failed", subject=subject)
+        return pack([1, InternalError("Internal error").to_wire()])

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+from nats.aio.client import Server
+from nats.errors import Error as NatsError
+from nats.errors import FlushTimeoutError
+
+from .. import envelope
+from ..errors import DeadlineExceeded, PayloadTooLarge, Unavailable
+from ..subjects import PARTITIONS, no_responders_prefix, role_verb
+from ..wire import pack
+from . import metrics
+from .answers import Answers, VerbHandler, answer_verb
+from .client import DirectClient, Handler, Subscription
+from .reassembly import Reassembly
+
+__all__ = ["Bus"]
+
+log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+_HEADROOM_BYTES = 4096  # nats-py counts only the payload, the server also subject and headers
+_HIGH_WATER_BYTES = 8 * 2**20
+_MAX_RUNNING_VERBS = 2000
+_WATCHDOG_INTERVAL_S = 5.0
+_WATCHDOG_STRIKES = 3
+
+
+class Bus:
+    """
+    Frames and requests between the processes of a cluster; the only importer of nats.
+
+    Delivery is at most once and in order per (sender, subject). ``on_fatal(reason)`` is called when the connection
+    cannot be trusted any more; the process should then exit and be started again.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        urls: Sequence[str],
+        role: str,
+        instance: str,
+        user: str | None = None,
+        password: str | None = None,
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        self.role = role
+        self.instance = instance
+        self.instance_bytes = instance.encode("ascii")
+        self.on_disconnected: list[Callable[[], None]] = []
+        self.on_reconnected: list[Callable[[], None]] = []
+        self._urls = list(urls)
+        self._user = user
+        self._password = password
+        self._on_fatal = on_fatal
+        self._client = DirectClient()
+        self._answers = Answers()
+        self._reassembly = Reassembly(max_bytes=2 * MAX_MESSAGE_BYTES)
+        self._verbs: set[asyncio.Task[None]] = set()
+        self._served: list[Subscription] = []
+        self._watchdog: asyncio.Task[None] | None = None
+        self._on_undeliverable: Callable[[str, str], None] | None = None
+        self._closing = False
+        self._messages = 0
+        self._connected = False
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected and bool(self._client.is_connected)
+
+    @property
+    def is_congested(self) -> bool:
+        """True while more is queued than the connection takes; wait for :meth:`written` before sending more."""
+        return self._client.backlog_bytes > _HIGH_WATER_BYTES
+
+    async def connect(self) -> None:
+        """Connect. Raises Unavailable where no server answers within a few seconds."""
+        try:
+            await self._client.connect(
+                self._urls,
+                name=f"{self.role}-{self.instance}",
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=1,
+                reconnect_to_server_handler=_jittered,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                connect_timeout=3,
+                flush_timeout=2,
+                pending_size=64 * 2**20,
+                drain_timeout=15,
+                error_cb=self._count_error,
+                closed_cb=self._closed,
+                disconnected_cb=self._disconnected,
+                reconnected_cb=self._reconnected,
+                user=self._user,
+                password=self._password,
+            )
+        except (OSError, TimeoutError, NatsError) as error:
+            raise Unavailable(f"Cannot reach the bus at {', '.join(self._urls)}: {error}") from None
+        self._connected = True
+        metrics.CONNECTED.set(1)
+        prefix = no_responders_prefix(self.instance)
+        start = len(prefix) + 1
+        self._client.subscribe_direct(
+            f"hy.a.{self.instance}.*",
+            "",
+            lambda subject, reply, payload: self._answers.complete(subject.rpartition(".")[2], payload),
+            lambda subject, target, payload: self._answers.nobody(subject.rpartition(".")[2], target),
+        )
+        self._client.subscribe_direct(
+            f"{prefix}.>", "", _ignore, lambda subject, target, payload: self._undeliverable(subject[start:], target)
+        )
+        await self.flush()
+        self._watchdog = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Stop serving, let running requests finish, send what is queued, disconnect."""
+        self._closing = True
+        await self.stop_serving()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self._verbs:
+            await asyncio.wait(list(self._verbs), timeout=5)
+        for task in list(self._verbs):
+            task.cancel()
+        if self.is_connected:
+            with suppress(Exception):  # closing: the server may be gone already
+                await self.flush(timeout=2)
+        self._connected = False
+        await self._client.close()
+
+    async def stop_serving(self) -> None:
+        """Withdraw from every queue group; requests that already arrived are still answered."""
+        for subscription in self._served:
+            self._client.unsubscribe_direct(subscription)
+        self._served.clear()
+        if self.is_connected:
+            with suppress(Unavailable, DeadlineExceeded):
+                await self.flush()
+
+    def publish(self, subject: str, *payload: bytes | memoryview, reply: str = "") -> None:
+        """
+        Send in order, without waiting. ``reply`` is where the bus reports that nobody listens.
+
+        The payload may come in parts, so that a large frame needs no joining.
+
+        Raises Unavailable while disconnected (nothing is kept for later) and PayloadTooLarge beyond 64 MiB.
+
+        """
+        if not self.is_connected:
+            metrics.REFUSED.inc()
+            raise Unavailable("The bus is not connected")
+        limit = self._client.max_payload - _HEADROOM_BYTES
+        size = sum(map(len, payload))
+        if size <= limit:
+            self._client.publish_direct(subject, reply, *payload)
+            return
+        if size > MAX_MESSAGE_BYTES:
+            raise PayloadTooLarge(f"A message of {size} bytes is too large for the bus")
+        self._messages = (self._messages + 1) % 2**32
+        for piece in envelope.fragments(self.instance_bytes, self._messages, b"".join(payload), limit - 32):
+            self._client.publish_direct(subject, reply, piece)
+            reply = ""  # one report is enough
+
+    async def written(self) -> None:
+        """Wait until what was published so far has left this process."""
+        await self._client.written()
+
+    async def flush(self, timeout: float = 5.0) -> None:
+        """Wait until the server has seen everything sent so far. Raises Unavailable or DeadlineExceeded."""
+        if not self._client.is_connected:
+            raise Unavailable("The bus is not connected")
+        try:
+            await self._client.flush(timeout=timeout)  # type: ignore[arg-type]  # seconds, fractions included
+        except FlushTimeoutError:
+            raise DeadlineExceeded("The bus did not answer") from None
+        except NatsError as error:
+            raise Unavailable(f"The bus is not connected: {error}") from None
+
+    async def subscribe(self, subject: str, handler: Handler, *, queue: str = "") -> Subscription:
+        """Call ``handler(subject, reply, payload)`` for each message, whole. It must neither block nor raise."""
+        return self._client.subscribe_direct(subject, queue, partial(self._deliver, handler), None)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._client.unsubscribe_direct(subscription)
+
+    async def request(self, subject: str, message: Mapping[str, Any], *, timeout: float = 5.0) -> Any:
+        """
+        Ask one server of ``subject`` and return its answer.
+
+        Raises what the other side raised, Unavailable where nobody serves it, DeadlineExceeded after ``timeout`` s.
+
+        """
+        token, future = self._answers.expect()
+        try:
+            self.publish(subject, pack(message), reply=f"hy.a.{self.instance}.{token}")
+        except BaseException:
+            future.cancel()
+            raise
+        return await self._answers.wait(token, future, timeout, subject)
+
+    async def serve(
+        self, role: str, verb: str, handler: VerbHandler, *, partitions: Iterable[int] | None = None
+    ) -> None:
+        """Answer a verb of a role in its queue group, for all partitions or only some."""
+        wanted = None if partitions is None else sorted(partitions)
+        if wanted is None or wanted == list(range(PARTITIONS)):
+            subjects = [role_verb(role, "*", verb)]
+        else:
+            subjects = [role_verb(role, p, verb) for p in wanted]
+        for subject in subjects:
+            await self._serve(subject, handler, queue=role)
+
+    async def serve_subject(self, subject: str, handler: VerbHandler) -> None:
+        """Answer requests on one subject of this process alone."""
+        await self._serve(subject, handler, queue="")
+
+    async def undeliverable(self, handler: Callable[[str, str], None]) -> None:
+        """Call ``handler(tail, subject)`` when nobody listens where a frame with reply ``hy.n.<us>.<tail>`` went."""
+        self._on_undeliverable = handler
+
+    async def _serve(self, subject: str, handler: VerbHandler, *, queue: str) -> None:
+        def on_request(subject: str, reply: str, payload: bytes) -> None:
+            if len(self._verbs) >= _MAX_RUNNING_VERBS:
+                self._reply(reply, pack([1, Unavailable("Overloaded, please retry").to_wire()]))
+                return
+            task = asyncio.create_task(self._run_verb(handler, subject, reply, payload))
+            self._verbs.add(task)
+            task.add_done_callback(self._verbs.discard)
+
+        self._served.append(await self.subscribe(subject, on_request, queue=queue))
+
+    async def _run_verb(self, handler: VerbHandler, subject: str, reply: str, payload: bytes) -> None:
+        answer = await answer_verb(handler, payload, subject)
+        if reply:
+            self._reply(reply, answer)
+
+    def _reply(self, reply: str, answer: bytes) -> None:
+        try:
+            self.publish(reply, answer)
+        except Unavailable:
+            log.warning("answer_lost", reason="bus disconnected")
+
+    def _deliver(self, handler: Handler, subject: str, reply: str, payload: bytes) -> None:
+        if payload and payload[0] == envelope.Kind.FRAGMENT:
+            whole = self._reassembly.add(subject, envelope.open_envelope(payload))
+            metrics.FRAGMENTS_DROPPED.set(self._reassembly.dropped)
+            if whole is None:
+                return
+            payload = whole
+        try:
+            handler(subject, reply, payload)
+        except Exception:  # an error here would end nats-py's read loop and leave a deaf process
+            log.exception("bus_handler_failed", subject=subject)
+
+    def _undeliverable(self, tail: str, subject: str) -> None:
+        if self._on_undeliverable is not None:
+            self._on_undeliverable(tail, subject)
+
+    async def _count_error(self, error: Exception) -> None:
+        metrics.ERRORS.labels(type(error).__name__).inc()
+        log.warning("bus_error", error=repr(error))
+
+    async def _disconnected(self) -> None:
+        metrics.CONNECTED.set(0)
+        self._client.forget_pending()
+        self._answers.fail_all("The bus connection was lost")
+        if not self._closing:
+            log.warning("bus_disconnected")
+        for callback in self.on_disconnected:
+            callback()
+
+    async def _reconnected(self) -> None:
+        metrics.CONNECTED.set(1)
+        metrics.RECONNECTS.inc()
+        log.warning("bus_reconnected")
+        for callback in self.on_reconnected:
+            callback()
+
+    async def _closed(self) -> None:
+        self._connected = False
+        if not self._closing:
+            self._on_fatal("the bus connection closed for good")
+
+    async def _watch(self) -> None:
+        """Notice a connection that looks alive but no longer reads."""
+        strikes = 0
+        while strikes < _WATCHDOG_STRIKES:
+            await asyncio.sleep(_WATCHDOG_INTERVAL_S)
+            if not self._client.is_connected:
+                strikes = 0
+                continue
+            try:
+                await self.flush(timeout=_WATCHDOG_INTERVAL_S)
+                strikes = 0
+            except DeadlineExceeded:
+                strikes += 1
+            except Unavailable:
+                strikes = 0
+        self._on_fatal("the bus connection stopped answering")
+
+
+def _ignore(subject: str, reply: str, payload: bytes) -> None:
+    return
+
+
+def _jittered(servers: list[Server], info: Any) -> tuple[Server, float]:
+    """Choose a server and a delay in seconds, so that a fleet does not come back in one instant."""
+    return random.choice(servers), random.uniform(0.05, 0.8)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from nats.aio.client import PING_PROTO
+from nats.aio.client import Client as NatsClient
+from nats.aio.subscription import Subscription as NatsSubscription
+
+from .parser import FrameParser
+from .transport import WideTransport
+
+__all__ = ["DirectClient", "Subscription"]
+
+Handler = Callable[[str, str, bytes], None]
+
+_NO_RESPONDERS = b"NATS/1.0 503"
+
+
+class Subscription:
+    """Interest in one subject. ``handler(subject, reply, payload)`` runs in the read loop and must not block."""
+
+    __slots__ = ("handler", "native", "on_no_responders", "subject")
+
+    def __init__(self, native: NatsSubscription, handler: Handler, on_no_responders: Handler | None) -> None:
+        self.native = native
+        self.subject = native.subject
+        self.handler = handler
+        self.on_no_responders = on_no_responders
+
+
+class DirectClient(NatsClient):
+    """
+    nats-py's client with two short cuts for frames; :class:`~hypha_common.bus.Bus` is what the rest of Hypha uses.
+
+    nats-py gives each subscription a queue and a task, 4 KiB and two loop turns a message. A gateway holds a
+    subscription for every socket, so here a message goes from the parser straight to its handler, and a publish goes
+    to the pending list without a coroutine. Reconnecting, parsing and flushing stay nats-py's.
+
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._transport = WideTransport()  # type: ignore[no-untyped-call]  # nats-py keeps both over reconnects
+        self._ps = FrameParser(self)
+        self._direct: dict[int, Subscription] = {}
+
+    def subscribe_direct(self, subject: str, queue: str, handler: Handler, on_no_responders: Handler | None) -> Subscription:
+        """Register interest at once (the SUB leaves with the next flush, before any later publish)."""
+        self._sid += 1
+        # A native subscription without its task: nats-py replays it after a reconnect.
+        native = NatsSubscription(self, self._sid, subject, queue=queue)
+        self._subs[self._sid] = native
+        subscription = self._direct[self._sid] = Subscription(native, handler, on_no_responders)
+        self._write(f"SUB {subject} {queue} {self._sid}\r\n".encode())
+        return subscription
+
+    def unsubscribe_direct(self, subscription: Subscription) -> None:
+        sid = subscription.native._id
+        if self._direct.pop(sid, None) is not None:
+            self._subs.pop(sid, None)
+            if self.is_connected:
+                self._write(f"UNSUB {sid}\r\n".encode())
+
+    def publish_direct(self, subject: str, reply: str, *payload: bytes | memoryview) -> None:
+        """Queue a message, in one or more parts. The caller has checked size and connection."""
+        size = sum(map(len, payload))
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += size
+        head = f"PUB {subject} {reply} {size}\r\n" if reply else f"PUB {subject} {size}\r\n"
+        if size < 16_384:
+            self._write(b"".join((head.encode(), *payload, b"\r\n")))
+        else:
+            self._write(head.encode(), *payload, b"\r\n")  # a large payload is not copied into the command
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes accepted but not yet handed to the kernel."""
+        writer = getattr(self._transport, "_io_writer", None)
+        buffered = writer.transport.get_write_buffer_size() if writer is not None else 0
+        return int(self._pending_data_size + buffered)
+
+    async def written(self) -> None:
+        """Wait until what was published so far has left this process (or the connection is gone)."""
+        await self._flush_pending(force_flush=True)
+
+    def forget_pending(self) -> None:
+        """Drop what was not sent: replayed after a reconnect it would be executed long after its caller gave up."""
+        self._pending = []
+        self._pending_data_size = 0
+
+    def _write(self, *parts: bytes | memoryview) -> None:
+        pending: list[Any] = self._pending  # whatever the socket takes, not only bytes
+        pending.extend(parts)
+        self._pending_data_size += sum(map(len, parts))
+        queue = self._flush_queue
+        if queue is not None and queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        # nats-py writes the PING past what is queued; a flush would then prove nothing about it.
+        self._pongs.append(future if future is not None else asyncio.get_running_loop().create_future())
+        self._write(PING_PROTO)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        subscription = self._direct.get(sid)
+        if subscription is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        stats: dict[str, Any] = self.stats
+        stats["in_msgs"] += 1
+        stats["in_bytes"] += len(data)
+        if headers and headers.startswith(_NO_RESPONDERS):
+            if subscription.on_no_responders is not None:
+                subscription.on_no_responders(subject.decode(), _target_of(headers), data)
+            return
+        subscription.handler(subject.decode(), reply.decode(), data)
+
+
+def _target_of(headers: bytes) -> str:
+    """Return the subject that a 503 names in its ``Nats-Subject`` header."""
+    _, _, rest = headers.partition(b"Nats-Subject: ")
+    return rest.partition(b"\r\n")[0].decode()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import cast
+from urllib.parse import ParseResult
+
+from nats.aio.transport import TcpTransport
+
+__all__ = ["WideTransport"]
+
+_BUFFER_BYTES = 4 * 1024 * 1024
+
+
+class _ChunkReader(asyncio.StreamReader):
+    """A stream reader that hands on the pieces the socket gave, instead of copying them through one buffer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=_BUFFER_BYTES, loop=loop)
+        self._source: asyncio.ReadTransport | None = None
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._arrived = asyncio.Event()
+        self._stopped = False
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        super().set_transport(transport)
+        self._source = cast("asyncio.ReadTransport", transport)
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # event loops give bytes
+        self._chunks.append(data)
+        self._held += len(data)
+        self._arrived.set()
+        if self._held > _BUFFER_BYTES and not self._stopped and self._source is not None:
+            self._stopped = True
+            self._source.pause_reading()
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self._arrived.set()
+
+    def at_eof(self) -> bool:
+        return super().at_eof() and not self._chunks
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self._arrived.set()
+
+    async def read(self, n: int = -1) -> bytes:
+        """Return the next piece, whatever its size; empty at the end."""
+        while not self._chunks:
+            if (error := self.exception()) is not None:
+                raise error
+            if super().at_eof():
+                return b""
+            self._arrived.clear()
+            await self._arrived.wait()
+        chunk = self._chunks.popleft()
+        self._held -= len(chunk)
+        if self._stopped and self._held < _BUFFER_BYTES // 2 and self._source is not None:
+            self._stopped = False
+            self._source.resume_reading()
+        return chunk
+
+    async def readline(self) -> bytes:
+        """Return one line; only the greeting of the server is read by lines."""
+        data = b""
+        while b"\n" not in data:
+            piece = await self.read()
+            if not piece:
+                return data
+            data += piece
+        line, _, rest = data.partition(b"\n")
+        if rest:
+            self._chunks.appendleft(rest)
+            self._held += len(rest)
+        return line + b"\n"
+
+
+class WideTransport(TcpTransport):
+    """nats-py's TCP transport for large frames: pieces of a quarter of a megabyte instead of 32 KiB, uncopied."""
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        loop = asyncio.get_running_loop()
+        reader = _ChunkReader(loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        opening = loop.create_connection(lambda: protocol, uri.hostname or "127.0.0.1", uri.port or 4222)
+        transport, _ = await asyncio.wait_for(opening, connect_timeout)
+        self._bare_io_reader = self._io_reader = reader
+        self._bare_io_writer = self._io_writer = asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+
+import uvloop
+
+from .errors import HyphaError
+from .options import Option
+from .settings import OPTIONS, Settings, unknown_environment
+from .version import __version__
+
+if TYPE_CHECKING:
+    SubParsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+__all__ = ["ServiceCli", "add_settings", "check_config", "given_flags", "print_effective"]
+
+Run: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Action: TypeAlias = Callable[[Settings, argparse.Namespace], "int | None"]
+
+
+class ServiceCli:
+    """
+    The command line of one service: ``serve``, ``check-config``, and the verbs that the service adds.
+
+    Exit status: 0 done, 1 refused or failed with a sentence, 2 a command line that cannot be parsed.
+
+    """
+
+    def __init__(self, role: str, *, run: Callable[[], Run], requires: Sequence[str]) -> None:
+        self.role = role
+        self._run = run  # imports the service: check-config and --help stay quick
+        self._requires = tuple(requires)
+        self.parser = argparse.ArgumentParser(prog=f"hypha-{role}", allow_abbrev=False)
+        self.parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+        self._verbs: SubParsers = self.parser.add_subparsers(metavar="COMMAND", required=True)
+        self.add("serve", self._serve, "run this service until SIGTERM or SIGINT")
+        self.add("check-config", self._check_config, "print the effective configuration, or what is wrong with it")
+
+    def add(self, verb: str, action: Action, help: str) -> argparse.ArgumentParser:
+        """Add a verb; the parser that is returned takes its arguments."""
+        parser = self._verbs.add_parser(verb, help=help, description=help, allow_abbrev=False)
+        add_settings(parser, self.role)
+        parser.set_defaults(action=action)
+        return parser
+
+    def main(self, arguments: Sequence[str] | None = None) -> int:
+        """Run a command line and return its exit status."""
+        parsed = self.parser.parse_args(arguments)
+        action: Action = parsed.action
+        try:
+            _warn(self.parser.prog)
+            settings = Settings.load(given_flags(parsed), file=parsed.config)
+            return action(settings, parsed) or 0
+        except HyphaError as error:
+            print(f"{self.parser.prog}: {error}", file=sys.stderr)
+            return 1
+
+    def _serve(self, settings: Settings, parsed: argparse.Namespace) -> None:
+        from .telemetry import configure_logging
+
+        settings.require(*self._requires)
+        if settings.print_config:
+            print_effective(settings, self.role, sys.stderr)
+        configure_logging(settings, self.role)
+        uvloop.run(_until_signal(self._run(), settings))
+
+    def _check_config(self, settings: Settings, parsed: argparse.Namespace) -> None:
+        check_config(settings, self.role, self._requires)
+
+
+def check_config(settings: Settings, role: str, requires: Sequence[str]) -> None:
+    """Print what ``role`` would run with. Raises ConfigurationError where something is missing."""
+    print_effective(settings, role, sys.stdout)
+    settings.require(*requires)
+
+
+def print_effective(settings: Settings, role: str, stream: TextIO) -> None:
+    """Print each setting of a role with its value and where that came from; secrets are masked."""
+    print(f"hypha {role} {__version__}: effective configuration", file=stream)
+    for name, value, source in settings.effective(role):
+        shown = f"  {name} = {value}"
+        print(shown if source == "default" else f"{shown}  ({source})", file=stream)
+    stream.flush()
+
+
+def add_settings(parser: argparse.ArgumentParser, role: str) -> None:
+    """Add a flag for every setting that ``role`` reads, but secrets."""
+    group = parser.add_argument_group("settings", "each also HYPHA_<NAME> in the environment, or name in the file")
+    group.add_argument("--config", metavar="FILE", help="TOML file with settings (HYPHA_CONFIG)")
+    for row in OPTIONS.values():
+        if row.used_by(role) and (not row.secret or _ALLOWED_SECRETS.get(role) == row.name):
+            group.add_argument(row.flag, dest=_PREFIX + row.name, default=None, help=_help(row), **_shape(row))
+
+
+def given_flags(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings among parsed arguments; None: not given."""
+    values = vars(parsed)
+    return {name.removeprefix(_PREFIX): value for name, value in values.items() if name.startswith(_PREFIX)}
+
+
+_PREFIX = "setting_"
+# `python -m hypha.server --root-token …` is what existing deployments run (contract 01 §6).
+_ALLOWED_SECRETS = {"server": "root_token"}
+
+
+def _shape(row: Option) -> dict[str, Any]:
+    if isinstance(row.default, bool):
+        return {"nargs": "?", "const": "true", "metavar": "BOOL"}
+    if isinstance(row.default, tuple):
+        return {"nargs": "+", "metavar": "WORD"}
+    return {"metavar": {int: "N", float: "SECONDS" if "seconds" in row.help else "N"}.get(type(row.default), "TEXT")}
+
+
+def _help(row: Option) -> str:
+    default = row.written(row.default)
+    return f"{row.help} [{default}]".replace("%", "%%") if default else row.help.replace("%", "%%")
+
+
+def _warn(program: str) -> None:
+    for sentence in unknown_environment(os.environ):
+        print(f"{program}: warning: {sentence}", file=sys.stderr)
+
+
+async def _until_signal(run: Run, settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)

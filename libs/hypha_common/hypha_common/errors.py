@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+__all__ = [
+    "BadRequest",
+    "ConfigurationError",
+    "Conflict",
+    "DeadlineExceeded",
+    "HyphaError",
+    "InternalError",
+    "NotAcceptable",
+    "NotFound",
+    "NotSupported",
+    "PayloadTooLarge",
+    "PeerNotFound",
+    "PermissionDenied",
+    "QuotaExceeded",
+    "Unauthorized",
+    "Unavailable",
+    "UnsupportedMediaType",
+    "error_from_wire",
+]
+
+
+class HyphaError(Exception):
+    """
+    Base of every fault that is answered to somebody.
+
+    ``status`` is the HTTP status, ``code`` the stable machine-readable name, ``rpc_type`` the exception name that
+    RPC clients read on the last line of a rejection (``KeyError: 'Service not found: …'``).
+
+    """
+
+    status: int = 500
+    code: str = "internal"
+    rpc_type: str = "Exception"
+
+    def __init__(self, message: str, *, rpc_type: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if rpc_type is not None:
+            self.rpc_type = rpc_type
+
+    def __str__(self) -> str:
+        return self.message
+
+    def rpc_text(self) -> str:
+        """Return the last line of the rejection, as Python would print the exception."""
+        # str(KeyError("x")) has quotes, and clients match on them: "KeyError: 'Service not found: …'".
+        text = repr(self.message) if self.rpc_type == "KeyError" else self.message
+        return f"{self.rpc_type}: {text}"
+
+    def to_wire(self) -> dict[str, object]:
+        """Return the map that carries this error between services: ``{code, message, rpc_type}``."""
+        return {"code": self.code, "message": self.message, "rpc_type": self.rpc_type}
+
+
+class ConfigurationError(HyphaError):
+    """A setting that cannot be used; told to the operator before anything starts."""
+
+    status, code, rpc_type = 500, "configuration", "ValueError"
+
+
+class BadRequest(HyphaError):
+    status, code, rpc_type = 400, "bad_request", "ValueError"
+
+
+class Unauthorized(HyphaError):
+    status, code, rpc_type = 401, "unauthorized", "PermissionError"
+
+
+class PermissionDenied(HyphaError):
+    status, code, rpc_type = 403, "permission_denied", "PermissionError"
+
+
+class NotFound(HyphaError):
+    status, code, rpc_type = 404, "not_found", "KeyError"
+
+
+class NotAcceptable(HyphaError):
+    """There is a result, but not in the format that was asked for."""
+
+    status, code, rpc_type = 406, "not_acceptable", "ValueError"
+
+
+class Conflict(HyphaError):
+    status, code, rpc_type = 409, "conflict", "RuntimeError"
+
+
+class PayloadTooLarge(HyphaError):
+    status, code, rpc_type = 413, "payload_too_large", "ValueError"
+
+
+class UnsupportedMediaType(HyphaError):
+    status, code, rpc_type = 415, "unsupported_media_type", "ValueError"
+
+
+class QuotaExceeded(HyphaError):
+    status, code, rpc_type = 429, "quota_exceeded", "RuntimeError"
+
+
+class InternalError(HyphaError):
+    status, code, rpc_type = 500, "internal", "RuntimeError"
+
+
+class NotSupported(HyphaError):
+    """What was asked for is known and not offered here."""
+
+    status, code, rpc_type = 501, "not_supported", "NotImplementedError"
+
+
+class PeerNotFound(HyphaError):
+    """The addressed client is not connected anywhere."""
+
+    status, code, rpc_type = 503, "peer_not_found", "ConnectionError"
+
+
+class Unavailable(HyphaError):
+    """A dependency or a replica is away; trying again may help."""
+
+    status, code, rpc_type = 503, "unavailable", "ConnectionError"
+
+
+class DeadlineExceeded(HyphaError):
+    status, code, rpc_type = 504, "deadline_exceeded", "TimeoutError"
+
+
+_BY_CODE: dict[str, type[HyphaError]] = {
+    cls.code: cls
+    for cls in (
+        BadRequest,
+        Unauthorized,
+        PermissionDenied,
+        NotFound,
+        NotAcceptable,
+        Conflict,
+        PayloadTooLarge,
+        UnsupportedMediaType,
+        QuotaExceeded,
+        InternalError,
+        NotSupported,
+        PeerNotFound,
+        Unavailable,
+        DeadlineExceeded,
+    )
+}
+
+
+def error_from_wire(data: dict[str, object]) -> HyphaError:
+    """Rebuild the error that another service sent with :meth:`HyphaError.to_wire`."""
+    cls = _BY_CODE.get(str(data.get("code")), InternalError)
+    return cls(str(data.get("message", "")), rpc_type=str(data.get("rpc_type") or cls.rpc_type))

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+
+from .errors import BadRequest
+
+__all__ = [
+    "ANONYMOUS_WORKSPACE",
+    "MANAGER_ADDRESS",
+    "MANAGER_ID",
+    "PUBLIC_WORKSPACE",
+    "ROLE_CLIENTS",
+    "ROOT_WORKSPACE",
+    "Address",
+    "ServiceId",
+    "check_client_id",
+    "new_id",
+    "personal_workspace",
+    "role_of",
+]
+
+PUBLIC_WORKSPACE = "public"
+ROOT_WORKSPACE = "ws-user-root"
+ANONYMOUS_WORKSPACE = "ws-anonymous"
+
+# Constant for the life of the cluster: clients keep addressing the id they first saw (contract 01 §1.3).
+MANAGER_ID = "manager-hypha"
+MANAGER_ADDRESS = f"*/{MANAGER_ID}"
+
+# Client ids in workspace `public` that stand for a role instead of a connection.
+ROLE_CLIENTS = {"hypha-auth": "auth", "hypha-artifacts": "artifacts", "hypha-apps": "apps", "hypha-workspace": "workspace"}
+
+MAX_ID_BYTES = 255
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def new_id(length: int = 22) -> str:
+    """Return a random id of ``length`` characters from a 56-letter alphabet without look-alikes."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def personal_workspace(user_id: str) -> str:
+    """Return the id of the workspace that belongs to a user."""
+    return f"ws-user-{user_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a client is: ``workspace/client``. Workspace ``*`` holds only the workspace manager."""
+
+    workspace: str
+    client: str
+
+    def __str__(self) -> str:
+        return f"{self.workspace}/{self.client}"
+
+    @classmethod
+    def parse(cls, text: str, *, default_workspace: str | None = None) -> Address:
+        """Parse ``ws/client`` or, with a default workspace, ``client``. Raises BadRequest."""
+        workspace, slash, client = text.partition("/")
+        if not slash:
+            if default_workspace is None:
+                raise BadRequest(f"Invalid address: {text}")
+            workspace, client = default_workspace, text
+        if not workspace or not client or "/" in client:
+            raise BadRequest(f"Invalid address: {text}")
+        return cls(workspace, client)
+
+
+def role_of(workspace: str, client: str) -> str | None:
+    """Return the role that answers at an address, or None where a connection does."""
+    if workspace == "*":
+        return "workspace" if client.startswith("manager-") else None
+    if workspace == PUBLIC_WORKSPACE:
+        return ROLE_CLIENTS.get(client)
+    return None
+
+
+def check_client_id(client_id: object) -> str:
+    """Return a client id that a connection may take, or raise BadRequest (contract 01 §1.4 point 8)."""
+    if not isinstance(client_id, str) or not client_id:
+        raise BadRequest("A client id is required")
+    too_long = len(client_id.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES
+    if too_long or any(c in client_id for c in "/*:@") or _CONTROL.search(client_id) or not _is_utf8(client_id):
+        shown = client_id if len(client_id) <= 64 else client_id[:64] + "…"
+        raise BadRequest(f"Invalid client id: {shown}")
+    return client_id
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceId:
+    """A service query or id, completed: ``workspace/client:service@app``; ``*`` stands for any client or app."""
+
+    workspace: str
+    client: str
+    service: str
+    app: str = "*"
+
+    def __str__(self) -> str:
+        return f"{self.workspace}/{self.client}:{self.service}@{self.app}"
+
+    @property
+    def full(self) -> str:
+        """The id without its application: ``workspace/client:service``."""
+        return f"{self.workspace}/{self.client}:{self.service}"
+
+    @classmethod
+    def parse(cls, text: str, *, default_workspace: str) -> ServiceId:
+        """
+        Complete a short form (contract 01 §3.7): ``svc``, ``client:svc``, ``ws/svc``, ``…@app``.
+
+        Raises BadRequest with rpc_type AssertionError where a separator occurs twice or a part is empty.
+
+        """
+        for separator in "/:@":
+            if text.count(separator) > 1:
+                raise BadRequest(f"Service id must contain at most one '{separator}'", rpc_type="AssertionError")
+        rest, at, app = text.partition("@")
+        workspace, slash, local = rest.rpartition("/")
+        client, colon, service = local.rpartition(":")
+        if not slash:
+            workspace = default_workspace
+        if not colon:
+            client = "*"
+        if not at:
+            app = "*"
+        if not (workspace and client and service and app):
+            raise BadRequest(f"Invalid service id: {text}", rpc_type="AssertionError")
+        return cls(workspace, client, service, app)

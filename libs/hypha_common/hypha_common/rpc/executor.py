@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hypha_common.errors import BadRequest, HyphaError, PermissionDenied
+from hypha_common.ids import MANAGER_ADDRESS, Address
+from hypha_common.principal import Principal
+from hypha_common.wire import unpack_extra
+
+from .builtin import BUILT_IN
+from .caller import Caller
+from .frames import address_of, read_promise
+from .functions import Identity
+from .outbox import Outbox
+from .remote import MethodNotFound, error_text
+from .reply import Reply
+from .router import canonical
+from .running import RunningCalls, rejection_of
+from .service import Method, Service
+
+__all__ = ["Executor", "Incoming", "args_of"]
+
+MAX_PRINCIPALS = 4096
+SERVICES = "services."
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A ``method`` frame, its header stamped by a gateway or a role."""
+
+    header: dict[str, Any]
+    method: str
+    sender: str
+    target: str
+    workspace: str
+    session: str | None
+    gateway: str
+    generation: int
+
+    @property
+    def shown(self) -> str:
+        return f"{self.sender}:{self.method}"
+
+
+class Executor:
+    """Executes what others call: methods of services, and callbacks this peer has handed out."""
+
+    def __init__(self, outbox: Outbox, built_in: Service, *, user: bytes, calls_per_sender: int) -> None:
+        self._outbox = outbox
+        self._built_in = built_in
+        self._user = user
+        self.running = RunningCalls(per_sender=calls_per_sender)
+        self.services: dict[tuple[str, str], Service] = {}  # by (address, service id)
+        self._principals: dict[str, tuple[Any, Principal]] = {}
+
+    def add(self, service: Service, addresses: Iterable[Address | str]) -> None:
+        for address in addresses:
+            self.services[canonical(str(address)), service.id] = service
+
+    def remove(self, service_id: str, addresses: Iterable[Address | str]) -> None:
+        for address in addresses:
+            self.services.pop((canonical(str(address)), service_id), None)
+
+    def find(self, address: Address | str, service_id: str) -> Service | None:
+        """Return the service of that id at ``address``; the built-in one is everywhere."""
+        if service_id == BUILT_IN:
+            return self._built_in
+        return self.services.get((canonical(str(address)), service_id))
+
+    def execute(self, incoming: Incoming, frame: bytes | memoryview, offset: int) -> None:
+        """Run a call and answer it, at once where the method is not asynchronous."""
+        # In its own name a role acts in the workspace of whom it talks to (contract 01 §1.7).
+        identity = Identity(incoming.target, incoming.sender.partition("/")[0], self._user)
+        try:
+            extra = unpack_extra(frame, offset)
+            reply = self._reply(incoming, extra.get("promise"), extra.get("t"), identity)
+        except HyphaError as error:
+            promise = None if incoming.session is None else "*"
+            self._reply(incoming, promise, None, identity).reject(error_text(error))
+            return
+        try:
+            self.running.admit(incoming.sender)
+            result = self._invoke(incoming, extra, identity)
+        except Exception as error:  # noqa: BLE001  # the outer edge of a call: whatever the method raises is answered
+            reply.reject(rejection_of(error, incoming.method))
+            return
+        if inspect.isawaitable(result):
+            self.running.start(result, reply)
+        else:
+            reply.resolve(result)
+
+    def _reply(self, incoming: Incoming, promise: Any, interval: Any, identity: Identity) -> Reply:
+        return Reply(
+            self._outbox,
+            read_promise(promise, interval, session=incoming.session, sender=incoming.sender),
+            sender=incoming.sender,
+            session=incoming.session,
+            method=incoming.method,
+            identity=identity,
+        )
+
+    def _invoke(self, incoming: Incoming, extra: dict[str, Any], identity: Identity) -> Any:
+        args, kwargs = self._arguments(incoming, extra, identity)
+        if not incoming.method.startswith(SERVICES):
+            session_id, _, name = incoming.method.partition(".")
+            find = self._outbox.sessions.find
+            return find(session_id, name, caller=incoming.sender, shown=incoming.shown)(*args, **kwargs)
+        method = self._method(incoming)
+        args, kwargs = method.parameters.bind(args, kwargs)
+        if method.parameters.wants_context:
+            kwargs["context"] = self._caller(incoming)
+        return method.function(*args, **kwargs)
+
+    def _arguments(
+        self, incoming: Incoming, extra: dict[str, Any], identity: Identity
+    ) -> tuple[list[Any], dict[str, Any]]:
+        args = args_of(extra)
+        if args:
+            args = self._outbox.decoded(args, origin=incoming.sender, identity=identity, parent=incoming.session)
+        if not extra.get("with_kwargs"):
+            return args, {}
+        kwargs = args.pop() if args else None
+        if not isinstance(kwargs, dict):
+            raise BadRequest("The last argument must be the map of keyword arguments")
+        return args, kwargs
+
+    def _method(self, incoming: Incoming) -> Method:
+        _, service_id, path = (*incoming.method.split(".", 2), "")[:3]
+        service = self.find(incoming.target, service_id)
+        method = service.methods.get(path) if service is not None else None
+        if service is None or method is None:
+            raise MethodNotFound(incoming.shown)
+        home, caller = incoming.target.partition("/")[0], incoming.sender.partition("/")[0]
+        if not service.allows(caller, home) and canonical(incoming.sender) != MANAGER_ADDRESS:
+            raise PermissionDenied(
+                f"Permission denied for invoking protected method {incoming.shown}, "
+                f"workspace mismatch: {home} != {caller}"
+            )
+        return method
+
+    def _caller(self, incoming: Incoming) -> Caller:
+        return Caller(
+            principal=self._principal(incoming),
+            workspace=incoming.workspace,
+            sender=address_of(incoming.sender),
+            target=address_of(incoming.target),
+            method=incoming.method,
+            session=incoming.session,
+            gateway=incoming.gateway,
+            generation=incoming.generation,
+            header=incoming.header,
+        )
+
+    def _principal(self, incoming: Incoming) -> Principal:
+        # Comparing two maps is much cheaper than building a principal, and a connection always sends the same one.
+        user = incoming.header.get("user")
+        known = self._principals.get(incoming.sender)
+        if known is not None and known[0] == user:
+            return known[1]
+        if not isinstance(user, dict):
+            raise BadRequest("A call needs a user")
+        principal = Principal.load(user)
+        self._principals.pop(incoming.sender, None)
+        self._principals[incoming.sender] = (user, principal)
+        if len(self._principals) > MAX_PRINCIPALS:
+            del self._principals[next(iter(self._principals))]
+        return principal
+
+
+def args_of(extra: dict[str, Any]) -> list[Any]:
+    """Return the positional list of an extra map. Raises BadRequest."""
+    args = extra.get("args")
+    if args is None:
+        return []
+    if not isinstance(args, list):
+        raise BadRequest("The arguments of a call must be a list")
+    return args

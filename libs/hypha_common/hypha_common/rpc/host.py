@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from hypha_common.envelope import Kind, answer, call, frame, open_envelope
+from hypha_common.errors import HyphaError
+from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, Address
+from hypha_common.subjects import decode_token, encode_token, no_responders_prefix, partition_of, pinned, role_verb
+
+from .peer import RpcPeer
+from .router import Router
+from .service import Service
+
+__all__ = ["RoleHost"]
+
+log = structlog.get_logger()
+
+ANNOUNCE_INTERVAL_S = 5.0
+
+
+Verb = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class Bus(Protocol):
+    """What a host needs of :class:`hypha_common.bus.Bus`."""
+
+    instance: str
+    instance_bytes: bytes
+
+    def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None: ...
+    async def request(self, subject: str, message: Mapping[str, Any], *, timeout: float = 5.0) -> Any: ...
+    async def subscribe(self, subject: str, handler: Callable[[str, str, bytes], None], *, queue: str = "") -> Any: ...
+    def unsubscribe(self, subscription: Any) -> None: ...
+    async def serve(self, role: str, verb: str, handler: Verb, *, partitions: Iterable[int] | None = None) -> None: ...
+    async def serve_subject(self, subject: str, handler: Verb) -> None: ...
+    async def undeliverable(self, handler: Callable[[str, str], None]) -> None: ...
+    async def flush(self) -> None: ...
+
+
+class RoleHost:
+    """
+    One replica of a role, as RPC clients see it: an :class:`RpcPeer` whose frames travel on the bus.
+
+    Services at ``public/<role client>`` are announced to the workspace role, so that clients find them.
+
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        role: str,
+        *,
+        server_base_url: str,
+        partitions: Iterable[int] | None = None,
+        drain_window_s: float = 5.0,
+        announce_interval_s: float = ANNOUNCE_INTERVAL_S,
+    ) -> None:
+        self._bus = bus
+        self._role = role
+        self._wanted = None if partitions is None else list(partitions)
+        self._partitions: list[int | str] = ["*"] if self._wanted is None else [*self._wanted]
+        self._drain_window_s = drain_window_s
+        self._announce_interval_s = announce_interval_s
+        self._router = Router()
+        self._undeliverable_prefix = no_responders_prefix(bus.instance)
+        self._shared: list[Any] = []
+        self._pinned: Any = None
+        self._announcing: asyncio.Task[None] | None = None
+        self.address = next((Address(PUBLIC_WORKSPACE, c) for c, r in ROLE_CLIENTS.items() if r == role), None)
+        self.peer = RpcPeer(
+            send=self._send,
+            server_base_url=server_base_url,
+            session_prefix=f"i-{bus.instance}-",
+            forward=self._forward,
+        )
+
+    def add_service(self, service: Service, *, addresses: Iterable[Address | str] = ()) -> None:
+        """Serve ``service`` at ``addresses``, by default at the role's own ``public/<role client>``."""
+        at = list(addresses)
+        if not at and self.address is not None:
+            at = [self.address]
+        self.peer.add_service(service, addresses=at)
+
+    async def start(self) -> None:
+        """Begin to take calls; returns when the bus knows it."""
+        await self._bus.undeliverable(self._nobody_there)
+        self._pinned = await self._bus.subscribe(pinned(self._role, self._bus.instance), self._receive)
+        for partition in self._partitions:
+            subject = role_verb(self._role, partition, "call")
+            self._shared.append(await self._bus.subscribe(subject, self._receive, queue=self._role))
+        await self._bus.serve(self._role, "pin", self._pin, partitions=self._wanted)
+        await self._bus.serve_subject(f"{pinned(self._role, self._bus.instance)}.ping", self._ping)
+        await self._bus.flush()
+        if self.address is not None and len(self.peer.services_at(self.address)) > 1:
+            self._announcing = asyncio.get_running_loop().create_task(self._announce(self.address))
+
+    async def close(self) -> None:
+        """Take no new calls, finish those that run within the drain window, then take nothing at all."""
+        if self._announcing is not None:
+            self._announcing.cancel()
+            await asyncio.wait([self._announcing])
+        for subscription in self._shared:
+            self._bus.unsubscribe(subscription)
+        self._shared.clear()
+        await self.peer.drain(self._drain_window_s)
+        await self.peer.close()
+        if self._pinned is not None:
+            self._bus.unsubscribe(self._pinned)
+            self._pinned = None
+
+    async def _pin(self, message: dict[str, Any]) -> dict[str, str]:
+        """Offer this replica to a gateway, for all that one of its connections calls."""
+        return {"instance": self._bus.instance}
+
+    async def _ping(self, message: dict[str, Any]) -> dict[str, str]:
+        """Show a gateway that waits for answers that this replica is alive."""
+        return {}
+
+    def _receive(self, subject: str, reply: str, payload: bytes) -> None:
+        try:
+            envelope = open_envelope(payload)
+            gateway = envelope.source if envelope.kind is Kind.CALL else ""
+            self.peer.receive(envelope.body, gateway=gateway, generation=envelope.generation)
+        except HyphaError as error:
+            log.warning("rpc_envelope_refused", subject=subject, error=str(error))
+        except Exception:  # the edge of the bus: one bad frame must not end its read loop
+            log.exception("rpc_receive_failed", subject=subject)
+
+    def _send(
+        self, body: bytes, *, to: Address, method: str, workspace: str, session: str | None, ends: str | None
+    ) -> None:
+        source = self._bus.instance_bytes
+        payload = frame(source, body) if ends is None else answer(source, ends, body)
+        reply = "" if session is None else f"{self._undeliverable_prefix}.{encode_token(session)}"
+        self._bus.publish(self._router.subject_for(to, method, workspace=workspace), payload, reply=reply)
+
+    def _forward(self, instance: str, body: bytes, gateway: str, generation: int) -> None:
+        source = gateway.encode() if gateway else self._bus.instance_bytes
+        payload = call(source, generation, body) if gateway else frame(source, body)
+        self._bus.publish(pinned(self._role, instance), payload)
+
+    def _nobody_there(self, tail: str, subject: str) -> None:
+        self.peer.undeliverable(None, decode_token(tail))
+
+    async def _announce(self, address: Address) -> None:
+        subject = role_verb("workspace", partition_of(address.workspace), "announce")
+        reachable = True
+        while True:
+            message = {
+                "role": self._role,
+                "client_id": address.client,
+                "instance": self._bus.instance,
+                "services": self.peer.services_at(address),
+            }
+            try:
+                await self._bus.request(subject, message)
+                reachable = True
+            except HyphaError as error:
+                if reachable:  # once, not every few seconds while the workspace role is away
+                    log.warning("rpc_announce_failed", role=self._role, error=str(error))
+                reachable = False
+            await asyncio.sleep(self._announce_interval_s)

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from . import settings_checks as checks
+from .errors import ConfigurationError
+from .options import Option, OptionValue, nearest, option, options_of
+
+__all__ = ["OPTIONS", "Partitions", "Settings", "unknown_environment"]
+
+_GATEWAY = ("gateway", "server")
+_AUTH = ("auth", "server")
+_WORKSPACE = ("workspace", "server")
+_STORES = ("auth", "workspace", "server")
+_SERVER = ("server",)
+
+# Kubernetes sets HYPHA_PORT=tcp://10.0.0.1:9527 in every pod where a Service named `hypha` exists.
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[\d.]+:\d+")
+# Names of the same prefix that belong to somebody else: clients (contract 01 §6) and server apps.
+_FOREIGN_ENVIRONMENT = {"HYPHA_SERVER_URL", "HYPHA_TOKEN", "HYPHA_CLIENT_ID", "HYPHA_WORKSPACE", "HYPHA_APP_ID"}
+_CONFIG_FILE = "HYPHA_CONFIG"
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """A run of workspace partitions and the database that holds it."""
+
+    first: int
+    last: int
+    url: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    Everything that can be configured, for every role: one table, whose rows are the fields below.
+
+    Make one with :meth:`load`. A value comes from a flag, else the environment, else the file, else its default.
+
+    """
+
+    # Where it listens, and how it is reached.
+    host: str = option("127.0.0.1", "address that the gateway listens at", roles=_GATEWAY)
+    port: int = option(9527, "port that the gateway listens at; 0 takes a free one", roles=_GATEWAY, check=checks.port)
+    base_path: str = option("/", "prefix of every path", roles=_GATEWAY, check=checks.base_path)
+    public_base_url: str = option(
+        "",
+        "address that clients use, the same at every replica; default http://127.0.0.1:<port><base path>",
+        check=checks.http_url,
+    )
+    allow_origins: tuple[str, ...] = option(
+        ("*",), "origins that browsers may call from", roles=_GATEWAY, environment=("ALLOW_ORIGINS",)
+    )
+    metrics_host: str = option("127.0.0.1", "address of the metrics port", roles=_STORES)
+    metrics_port: int = option(
+        0, "port for metrics and health of a role without HTTP; 0: none", roles=_STORES, check=checks.port
+    )
+
+    # What it depends on.
+    nats_url: str = option("", "NATS servers, separated by commas", address=True, check=checks.nats_url)
+    nats_user: str = option("", "user at NATS")
+    nats_password: str = option("", "password at NATS", secret=True)
+    nats_token: str = option("", "token at NATS, instead of user and password", secret=True)
+    database_url: str = option(
+        "",
+        "PostgreSQL database",
+        address=True,
+        roles=_STORES,
+        environment=("HYPHA_DATABASE_URI",),
+        check=checks.database_url,
+    )
+    database_partitions: str = option(
+        "",
+        "databases by workspace partition: 0-31=url,32-63=url; default: all in database_url",
+        address=True,
+        check=checks.database_partitions,
+    )
+    database_pool_size: int = option(8, "connections to each database", roles=_STORES, minimum=1)
+
+    # Who may do what.
+    jwt_secret: str = option(
+        "", "key that signs the cluster's tokens", secret=True, environment=("JWT_SECRET",), check=checks.jwt_secret
+    )
+    root_token: str = option("", "token that is root; empty: none", secret=True, roles=_AUTH, check=checks.root_token)
+    reconnection_token_life_time: float = option(
+        172800.0, "seconds that a reconnection token lives", minimum=1, environment=("RECONNECTION_TOKEN_LIFE_TIME",)
+    )
+    maximum_login_time: float = option(
+        180.0, "seconds that a login may take", roles=_AUTH, minimum=1, environment=("MAXIMUM_LOGIN_TIME",)
+    )
+    auth0_client_id: str = option(
+        "paEagfNXPBVw8Ss80U5RAmAV4pjCPsD2", "client id at the identity provider", environment=("AUTH0_CLIENT_ID",)
+    )
+    auth0_domain: str = option("amun-ai.eu.auth0.com", "identity provider", environment=("AUTH0_DOMAIN",))
+    auth0_audience: str = option(
+        "https://amun-ai.eu.auth0.com/api/v2/", "audience of tokens", environment=("AUTH0_AUDIENCE",)
+    )
+    auth0_issuer: str = option("https://amun.ai/", "issuer of the cluster's tokens", environment=("AUTH0_ISSUER",))
+    auth0_namespace: str = option(
+        "https://amun.ai/", "prefix of the claims roles, email and parent", environment=("AUTH0_NAMESPACE",)
+    )
+    expose_detailed_errors: bool = option(False, "answer HTTP callers with whole tracebacks", roles=_GATEWAY)
+
+    # Limits (contract 01 §1.10).
+    max_message_bytes: int = option(16 * 2**20, "largest frame a client may send", roles=_GATEWAY, minimum=1024)
+    max_queue_bytes: int = option(
+        64 * 2**20, "bytes waiting for one connection before it is cut off", roles=_GATEWAY, minimum=1024
+    )
+    ws_msg_rate_limit: float = option(200.0, "frames a second of one connection", roles=_GATEWAY, minimum=1)
+    ws_msg_burst_limit: float = option(2000.0, "frames at once of one connection", roles=_GATEWAY, minimum=1)
+    ws_idle_timeout: float = option(600.0, "seconds without a frame until a connection ends", roles=_GATEWAY, minimum=0)
+    max_concurrent_connections: int = option(200, "handshakes at the same time", roles=_GATEWAY, minimum=1)
+    max_connections_per_user: int = option(200, "connections of one user", minimum=1)
+    max_clients_per_workspace: int = option(1000, "clients in one workspace", minimum=1)
+    max_services_per_client: int = option(1000, "services of one client", roles=_WORKSPACE, minimum=1)
+    max_workspaces_per_user: int = option(100, "workspaces owned by one user", roles=_WORKSPACE, minimum=1)
+    http_rate_limit: float = option(100.0, "HTTP requests a second of one address", roles=_GATEWAY, minimum=1)
+    http_burst_limit: float = option(500.0, "HTTP requests at once of one address", roles=_GATEWAY, minimum=1)
+    http_authenticated_rate_limit: float = option(1000.0, "the same for a token", roles=_GATEWAY, minimum=1)
+    http_authenticated_burst_limit: float = option(5000.0, "the same for a token", roles=_GATEWAY, minimum=1)
+    workspace_unload_grace_period: float = option(
+        60.0, "seconds that an empty workspace stays", roles=_WORKSPACE, minimum=0
+    )
+    drain_window: float = option(5.0, "seconds over which a stopping gateway closes sockets", roles=_GATEWAY, minimum=0)
+
+    # What it tells.
+    log_level: str = option(
+        "WARNING",
+        "least level that is logged",
+        environment=("HYPHA_LOGLEVEL",),
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    )
+    log_format: str = option("auto", "auto: console at a terminal, else json", choices=("auto", "console", "json"))
+    print_config: bool = option(True, "print the effective configuration at start")
+    server_id: str = option("", "name of this server; empty: a random one")
+
+    # The embedded cluster (python -m hypha.server).
+    data_dir: str = option("", "where the cluster keeps its data; default: $XDG_DATA_HOME/hypha", roles=_SERVER)
+    postgres_user: str = option(
+        "nobody", "who PostgreSQL runs as where root starts the server: it refuses to be root", roles=_SERVER
+    )
+    gateways: int = option(1, "gateways to start; number i listens at port + i", roles=_SERVER, minimum=1)
+    workspace_replicas: int = option(1, "replicas of the workspace service", roles=_SERVER, minimum=1)
+    auth_replicas: int = option(1, "replicas of the auth service", roles=_SERVER, minimum=1)
+
+    # Where each value that is no default came from: ``flag --port``, ``environment HYPHA_PORT`` …
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def load(
+        cls,
+        flags: Mapping[str, Any] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        file: str | Path | None = None,
+    ) -> Settings:
+        """
+        Merge flags (None: not given) over the environment over a TOML file. Raises ConfigurationError.
+
+        ``environ`` defaults to the process's; ``file`` to the one that ``HYPHA_CONFIG`` names.
+
+        """
+        environ = os.environ if environ is None else environ
+        file = file or environ.get(_CONFIG_FILE) or None
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for name, value, source in (*_from_file(file), *_from_environment(environ), *_from_flags(flags or {})):
+            values[name] = OPTIONS[name].parse(_tidy(name, value), source)
+            sources[name] = source
+        return cls(**values, sources=sources)._completed()
+
+    def _completed(self) -> Settings:
+        path = "/" + self.base_path.strip("/")
+        given = self.public_base_url if "public_base_url" in self.sources else ""
+        url = given.rstrip("/") or f"http://127.0.0.1:{self.port}{path.rstrip('/')}"
+        return dataclasses.replace(self, base_path=path, public_base_url=url)
+
+    def replace(self, source: str = "computed", **changes: Any) -> Settings:
+        """Return a copy with other values, each of them checked. Raises ConfigurationError."""
+        for name, value in changes.items():
+            OPTIONS[name].validate(value, source)
+        sources = {**self.sources, **dict.fromkeys(changes, source)}
+        return dataclasses.replace(self, **changes, sources=sources)._completed()
+
+    @property
+    def local_base_url(self) -> str:
+        """The address on this machine: ``http://127.0.0.1:<port><base path>``."""
+        return f"http://127.0.0.1:{self.port}{self.base_path.rstrip('/')}"
+
+    @property
+    def nats_urls(self) -> list[str]:
+        return [url.strip() for url in self.nats_url.split(",") if url.strip()]
+
+    @cached_property
+    def partitions(self) -> tuple[Partitions, ...]:
+        """The databases by workspace partition; one for all by default."""
+        if not self.database_partitions:
+            return (Partitions(0, 63, self.database_url),)
+        runs = []
+        for part in self.database_partitions.split(","):
+            numbers, _, url = part.strip().partition("=")
+            first, _, last = numbers.partition("-")
+            runs.append(Partitions(int(first), int(last or first), url))
+        return tuple(sorted(runs, key=lambda run: run.first))
+
+    def partition_heads(self) -> tuple[int, ...]:
+        """One partition of each database: what concerns every database is sent once to each of these."""
+        by_url = {run.url: run.first for run in reversed(self.partitions)}
+        return tuple(sorted(by_url.values()))
+
+    def require(self, *names: str) -> None:
+        """Raise ConfigurationError unless each named setting has a value."""
+        for name in names:
+            if not getattr(self, name):
+                row = OPTIONS[name]
+                flag = "" if row.secret else f" or {row.flag}"
+                raise ConfigurationError(f"{name} is missing: set {row.environment[0]}{flag} ({row.help})")
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make another process load these same settings."""
+        return {
+            row.environment[0]: row.written(getattr(self, row.name))
+            for row in OPTIONS.values()
+            if getattr(self, row.name) != row.default
+        }
+
+    def effective(self, role: str) -> Iterator[tuple[str, str, str]]:
+        """Yield (name, value, source) of what ``role`` reads; secrets are masked."""
+        for row in OPTIONS.values():
+            if row.used_by(role):
+                yield row.name, row.shown(getattr(self, row.name)), self.sources.get(row.name, "default")
+
+
+OPTIONS: dict[str, Option] = options_of(Settings)
+_BY_ENVIRONMENT = {name: row for row in OPTIONS.values() for name in row.environment}
+
+
+def unknown_environment(environ: Mapping[str, str], *, known: frozenset[str] = frozenset()) -> list[str]:
+    """Return a sentence for each ``HYPHA_*`` variable that nothing reads; never an error: platforms inject some."""
+    names = {*_BY_ENVIRONMENT, _CONFIG_FILE, *known}
+    sentences = []
+    for name in sorted(environ):
+        if name in _BY_ENVIRONMENT and _injected(name, environ[name]):
+            sentences.append(f"{name}={environ[name]} is ignored: it looks like a Kubernetes service link")
+        elif name.startswith("HYPHA_") and name.removesuffix("_FILE") not in names | _FOREIGN_ENVIRONMENT:
+            sentences.append(f"{name} is not a setting and is ignored{nearest(name, names)}")
+    return sentences
+
+
+def _injected(name: str, value: str) -> bool:
+    return name.startswith("HYPHA_") and _SERVICE_LINK.fullmatch(value) is not None
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[tuple[str, OptionValue, str]]:
+    for name, value in flags.items():
+        if name not in OPTIONS:
+            raise ConfigurationError(f"unknown setting {name!r}{nearest(name, OPTIONS)}")
+        if value is not None:
+            yield name, value, f"flag {OPTIONS[name].flag}"
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for row in OPTIONS.values():
+        for name in row.environment:
+            if name in environ and not _injected(name, environ[name]):
+                # An empty variable is how compose files and shells write "not set".
+                if environ[name] or isinstance(row.default, str):
+                    yield row.name, environ[name], f"environment {name}"
+                break
+            if (row.secret or row.address) and f"{name}_FILE" in environ:
+                yield row.name, _read(environ[f"{name}_FILE"]).strip(), f"environment {name}_FILE"
+                break
+
+
+def _from_file(path: str | Path | None) -> Iterator[tuple[str, object, str]]:
+    if path is None:
+        return
+    try:
+        table = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    for name, value in table.items():
+        if name not in OPTIONS:
+            raise ConfigurationError(f"{path}: unknown setting {name!r}{nearest(name, OPTIONS)}")
+        yield name, value, f"file {path}"
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+
+
+def _tidy(name: str, value: object) -> object:
+    """Accept what users of other servers write: log levels in small letters, SQLAlchemy's driver in an address."""
+    if isinstance(value, str):
+        if name == "log_level":
+            return value.strip().upper()
+        if name == "database_url":
+            return value.replace("postgresql+asyncpg://", "postgresql://", 1)
+    return value

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+__all__ = [
+    "base_path",
+    "database_partitions",
+    "database_url",
+    "http_url",
+    "jwt_secret",
+    "nats_url",
+    "port",
+    "root_token",
+]
+
+MIN_SECRET_BYTES = 32
+_SHORT_ROOT_TOKEN = 64  # below this many characters a root token must not look like a word
+_WEAK_WORDS = ("test", "root", "admin", "password", "token", "secret", "123", "abc", "hypha", "default")
+
+
+def port(value: int) -> str | None:
+    return None if 0 <= value <= 65535 else f"must be between 0 and 65535, not {value}"
+
+
+def base_path(value: str) -> str | None:
+    return None if value.startswith("/") else f"must begin with '/', not {value!r}"
+
+
+def http_url(value: str) -> str | None:
+    parts = urlsplit(value)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        return None
+    return f"must be an http:// or https:// address, not {value!r}"
+
+
+def nats_url(value: str) -> str | None:
+    for url in value.split(","):
+        if urlsplit(url.strip()).scheme not in ("nats", "tls"):
+            return "must be nats:// addresses, separated by commas"
+    return None
+
+
+def database_url(value: str) -> str | None:
+    """Say what is wrong without repeating the value: it holds a password."""
+    scheme = urlsplit(value).scheme
+    if scheme.startswith("sqlite"):
+        return "must name a PostgreSQL server (postgresql://…): SQLite holds one process only and is not supported"
+    if scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
+        return f"must be a postgresql:// address, not one of scheme {scheme!r}"
+    return None
+
+
+def database_partitions(value: str) -> str | None:
+    """``0-31=url,32-63=url``: every partition exactly once."""
+    covered: list[int] = []
+    for part in value.split(","):
+        numbers, equals, url = part.strip().partition("=")
+        first, dash, last = numbers.partition("-")
+        if not equals or not first.isdigit() or (dash and not last.isdigit()):
+            return "must look like 0-31=postgresql://…,32-63=postgresql://…"
+        wrong = database_url(url)
+        if wrong:
+            return f"{numbers}: {wrong}"
+        covered.extend(range(int(first), int(last or first) + 1))
+    if sorted(covered) != list(range(64)):
+        return "must name every partition from 0 to 63 exactly once"
+    return None
+
+
+def jwt_secret(value: str) -> str | None:
+    if len(value.encode()) < MIN_SECRET_BYTES:
+        return f"must have at least {MIN_SECRET_BYTES} bytes"
+    return None
+
+
+def root_token(value: str) -> str | None:
+    if len(value) < MIN_SECRET_BYTES:
+        return f"must have at least {MIN_SECRET_BYTES} characters"
+    word = next((word for word in _WEAK_WORDS if word in value.lower()), None)
+    if word and len(value) < _SHORT_ROOT_TOKEN:
+        return f"must not contain {word!r} unless it has {_SHORT_ROOT_TOKEN} characters or more"
+    return None

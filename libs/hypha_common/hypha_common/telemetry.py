@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+    from .settings import Settings
+
+__all__ = ["METRICS_TYPE", "LoopWatch", "StatusPage", "configure_logging", "metrics_text", "serve_status"]
+
+METRICS_TYPE = CONTENT_TYPE_LATEST
+
+LOOP_LAG = Gauge("eventloop_lag_seconds", "How late the event loop ran its last timer")
+TASKS = Gauge("asyncio_tasks", "Tasks that are not done")
+
+_LOOP_PERIOD_S = 1.0
+_REQUEST_TIMEOUT_S = 5.0
+_MAX_REQUEST_BYTES = 8192
+# They tell at INFO what we tell ourselves, and at DEBUG every frame.
+_NOISY = ("asyncio", "hypercorn.access", "nats")
+
+Readiness = Callable[[], "list[str]"]  # what is missing, in words; empty: ready
+
+
+def configure_logging(settings: Settings, role: str, instance: str = "") -> None:
+    """
+    Send structlog and the standard library through one handler to stderr; every line names role and instance.
+
+    Call it once, before anything logs.
+
+    """
+    level: int = getattr(logging, settings.log_level)
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add(role=role, **({"instance": instance} if instance else {})),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(console)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _renderers(console: bool) -> list[Processor]:
+    if console:
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+
+
+def _add(**values: str) -> Processor:
+    def add(_logger: Any, _method: str, event: Any) -> Any:
+        for key, value in values.items():
+            event.setdefault(key, value)
+        return event
+
+    return add
+
+
+def metrics_text() -> bytes:
+    """Return the body of ``/metrics``; its content type is METRICS_TYPE."""
+    return generate_latest()
+
+
+class LoopWatch:
+    """
+    Measures how late the event loop runs, while its task runs: ``lag_s``, and two gauges.
+
+    """
+
+    def __init__(self) -> None:
+        self.lag_s = 0.0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LOOP_PERIOD_S
+            await asyncio.sleep(_LOOP_PERIOD_S)
+            self.lag_s = max(0.0, loop.time() - due)
+            LOOP_LAG.set(self.lag_s)
+            TASKS.set(len(asyncio.all_tasks()))
+
+
+class StatusPage:
+    """
+    ``/metrics``, ``/health/liveness`` and ``/health/readiness`` for a role that has no HTTP of its own.
+
+    Liveness is answering at all; readiness is ``readiness()`` finding nothing missing.
+
+    """
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    def answer(self, path: str) -> tuple[int, str, bytes]:
+        """Return status, content type and body."""
+        if path == "/metrics":
+            return 200, METRICS_TYPE, metrics_text()
+        if path == "/health/liveness":
+            return 200, "application/json", b'{"status":"OK"}'
+        if path == "/health/readiness":
+            missing = self._readiness()
+            body = b'{"status":"OK"}' if not missing else _down(missing)
+            return (503 if missing else 200), "application/json", body
+        return 404, "application/json", b'{"detail":"Not Found"}'
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one GET request and close."""
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(_REQUEST_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                words = head.split(b"\r\n", 1)[0].split(b" ")
+                path = words[1].decode("latin-1").partition("?")[0] if len(words) == 3 else ""
+                status, content_type, body = self.answer(path)
+                headers = f"HTTP/1.1 {status} \r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+                writer.write(headers.encode() + b"Connection: close\r\n\r\n" + body)
+                await writer.drain()
+        writer.close()
+
+
+def _down(missing: list[str]) -> bytes:
+    return json.dumps({"status": "DOWN", "detail": "; ".join(missing)}).encode()
+
+
+async def serve_status(settings: Settings, readiness: Readiness) -> asyncio.Server | None:
+    """Serve a StatusPage at ``metrics_host:metrics_port``; None where the port is 0."""
+    if not settings.metrics_port:
+        return None
+    page = StatusPage(readiness)
+    return await asyncio.start_server(
+        page.connected, settings.metrics_host, settings.metrics_port, limit=_MAX_REQUEST_BYTES
+    )

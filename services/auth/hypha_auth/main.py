@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from hypha_common.bus import Bus
+from hypha_common.db import Database
+from hypha_common.errors import HyphaError, Unavailable
+from hypha_common.ids import new_id
+from hypha_common.revocation import RevocationFeed, RevokedTokens
+from hypha_common.rpc import RoleHost, Service
+from hypha_common.settings import Settings
+from hypha_common.telemetry import LoopWatch, serve_status
+from hypha_common.tokens import TokenCodec
+from hypha_common.verifier import RootToken, TokenVerifier
+
+from .login import LOGIN_SERVICE, Login
+from .migrate import is_current
+from .repository import LoginSessions, RevokedTokenRows
+from .verbs import AuthVerbs, list_revoked, teller
+from .waiters import Waiters
+
+__all__ = ["Auth", "run"]
+
+log = structlog.get_logger(__name__)
+
+_SWEEP_INTERVAL_S = 60.0
+_RETRY_S = 1.0
+
+
+class Auth:
+    """One replica of the auth service, all its parts put together. It keeps nothing that another replica lacks."""
+
+    def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
+        settings.require("nats_url", "database_url", "jwt_secret")
+        self.bus = Bus(
+            urls=settings.nats_urls,
+            role="auth",
+            instance=new_id(8),
+            user=settings.nats_user or None,
+            password=settings.nats_password or None,
+            on_fatal=on_fatal,
+        )
+        self.database = Database(settings.database_url, application="hypha-auth", pool_size=settings.database_pool_size)
+        codec = TokenCodec(
+            settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace
+        )
+        revoked = RevokedTokens()
+        self._rows = RevokedTokenRows(self.database.home)
+        self._sessions = LoginSessions(self.database.home)
+        self._feed = RevocationFeed(self.bus, revoked, lambda: list_revoked(self._rows))
+        self._waiters = Waiters(self.bus)
+        self._verbs = AuthVerbs(
+            codec=codec,
+            verifier=TokenVerifier(codec, revoked),
+            root=RootToken(settings.root_token),
+            revoked=revoked,
+            rows=self._rows,
+            tell=teller(self.bus),
+            reconnection_life_s=settings.reconnection_token_life_time,
+        )
+        login = Login(
+            sessions=self._sessions,
+            codec=codec,
+            verify=self._verbs.verify,
+            waiters=self._waiters,
+            public_base_url=settings.public_base_url,
+            life_s=settings.maximum_login_time,
+        )
+        self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url)
+        about = {"name": "Hypha Login", "type": "functions", "visibility": "public", "description": _DESCRIPTION}
+        self.host.add_service(Service.of(LOGIN_SERVICE, login, **about))
+        self._sweeping: asyncio.Task[None] | None = None
+        self._serving = False
+
+    async def start(self) -> None:
+        """Serve. Raises Unavailable where there is no bus; a database that is away is waited for."""
+        await self.bus.connect()
+        await self.database.connect()
+        await _until(lambda: is_current(self.database.home.url), otherwise="schema_missing")
+        await self._feed.start()
+        await self._feed.ready.wait()
+        await self._waiters.start()
+        await self._verbs.serve(self.bus)
+        await self.host.start()
+        self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
+        self._serving = True
+        log.info("auth_started", instance=self.bus.instance)
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what runs, close."""
+        self._serving = False
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeping
+        await self.bus.stop_serving()
+        await self.host.close()
+        await self._waiters.stop()
+        await self._feed.stop()
+        await self.bus.close()
+        await self.database.close()
+
+    def missing(self) -> list[str]:
+        """Return what this replica lacks to do its work; nothing: it is ready."""
+        lacks = [] if self._serving else ["starting"]
+        return lacks if self.bus.is_connected else [*lacks, "the bus is not connected"]
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self._sessions.delete_expired()
+                await self._rows.delete_expired()
+            except HyphaError as error:
+                log.warning("sweep_failed", error=str(error))
+            await asyncio.sleep(_SWEEP_INTERVAL_S)
+
+
+_DESCRIPTION = "Log in: start a login, complete it on a web page, fetch the token."
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Run a replica until ``stop`` is set. Raises Unavailable where its connection to the bus cannot be trusted."""
+    fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_fatal(reason: str) -> None:
+        if not fatal.done():
+            fatal.set_result(reason)
+
+    auth = Auth(settings, on_fatal=on_fatal)
+    status = await serve_status(settings, auth.missing)
+    watch = asyncio.create_task(LoopWatch().run(), name="loop-watch")
+    starting = asyncio.create_task(auth.start(), name="start")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({starting, stopping, fatal}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await asyncio.wait({stopping, fatal}, return_when=asyncio.FIRST_COMPLETED)
+        if fatal.done():
+            raise Unavailable(fatal.result())
+    finally:
+        for task in (starting, stopping, watch):
+            task.cancel()
+        await asyncio.gather(starting, stopping, watch, return_exceptions=True)
+        await auth.stop()
+        if status is not None:
+            status.close()
+
+
+async def _until(condition: Callable[[], Awaitable[bool]], *, otherwise: str) -> None:
+    told = False
+    while True:
+        reason = ""
+        try:
+            if await condition():
+                return
+        except Unavailable as error:
+            reason = str(error)
+        if not told:
+            log.warning(otherwise, reason=reason or "run: hypha-auth migrate")
+        told = True
+        await asyncio.sleep(_RETRY_S)

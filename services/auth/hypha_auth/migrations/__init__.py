@@ -1,0 +1,1 @@
+"""Schema of the auth service, in the home database."""

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from hypha_common.bus import Bus
+from hypha_common.errors import BadRequest, HyphaError, PermissionDenied, Unauthorized
+from hypha_common.principal import Permission, Principal
+from hypha_common.revocation import RevokedTokens, announce
+from hypha_common.tokens import EXPIRED, TokenCodec, TokenKind, VerifiedToken
+from hypha_common.verifier import RootToken, TokenVerifier
+
+from .issuing import TokenConfig, issue
+from .repository import RevokedTokenRows
+
+__all__ = ["AuthVerbs", "list_revoked", "teller"]
+
+log = structlog.get_logger(__name__)
+
+_PAGE = 5000
+
+
+class AuthVerbs:
+    """
+    What the auth service answers to other services: ``hy.r.auth.<p>.<verb>``.
+
+    Callers are gateways and workspace services; the ``user`` they name is the one that a gateway has stamped.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: TokenCodec,
+        verifier: TokenVerifier,
+        root: RootToken,
+        revoked: RevokedTokens,
+        rows: RevokedTokenRows,
+        tell: Callable[[list[tuple[str, float]]], None],
+        reconnection_life_s: float,
+    ) -> None:
+        self._codec = codec
+        self._verifier = verifier
+        self._root = root
+        self._revoked = revoked
+        self._rows = rows
+        self._tell = tell
+        self._reconnection_life_s = reconnection_life_s
+
+    async def serve(self, bus: Bus) -> None:
+        for verb in (self.authenticate, self.issue, self.parse, self.revoke, self.revoked):
+            await bus.serve("auth", verb.__name__, verb)
+
+    def verify(self, token: str) -> VerifiedToken:
+        """Return what any token says, of whatever kind. Raises Unauthorized."""
+        return self._root.verify(token) or self._verifier.verify(token, None)
+
+    async def authenticate(self, message: dict[str, Any]) -> dict[str, Any]:
+        """``{token}`` -> the dump of a VerifiedToken."""
+        return self.verify(_text(message, "token")).dump()
+
+    async def issue(self, message: dict[str, Any]) -> dict[str, str]:
+        """``{user, config, workspace, owner?}`` -> ``{token}``; ``owner``: the workspace's record names the caller."""
+        caller = Principal.load(message.get("user") or {})
+        config = TokenConfig.parse(message.get("config"), workspace=_text(message, "workspace"))
+        token = issue(self._codec, caller, config, owner=bool(message.get("owner")))
+        log.info("token_issued", user=caller.id, workspace=config.workspace, permission=config.permission.wire)
+        return {"token": token}
+
+    async def parse(self, message: dict[str, Any]) -> dict[str, Any]:
+        """``{token, workspace}`` -> UserInfo of a token that may be used in that workspace."""
+        workspace = _text(message, "workspace")
+        verified = self.verify(_text(message, "token")).require(TokenKind.ACCESS)
+        if verified.workspace is not None and verified.workspace != workspace:
+            raise PermissionDenied(f"Token is not authorized for workspace '{workspace}'")
+        return verified.principal.dump()
+
+    async def revoke(self, message: dict[str, Any]) -> None:
+        """``{token, user}``: refuse a token, and the reconnection tokens that came from it, from now on everywhere."""
+        token, caller = _text(message, "token"), Principal.load(message.get("user") or {})
+        if self._root.verify(token) is not None:
+            raise BadRequest("Invalid token: the root token cannot be revoked, only changed in the configuration")
+        try:
+            verified = self._codec.verify(token)
+        except Unauthorized as error:
+            text = "Token has already expired" if error.message == EXPIRED else f"Invalid token: {error.message}"
+            raise BadRequest(text) from None
+        _check_may_revoke(caller, verified)
+        # A connection made with it may have a reconnection token that outlives it.
+        until = max(verified.expires_at or 0.0, time.time() + self._reconnection_life_s)
+        await self._rows.add(verified.token_id, until, caller.id)
+        self._revoked.add([(verified.token_id, until)])
+        self._tell([(verified.token_id, until)])
+        log.info("token_revoked", user=caller.id, subject=verified.principal.id, token_id=verified.token_id)
+
+    async def revoked(self, message: dict[str, Any]) -> dict[str, Any]:
+        """``{after?}`` -> ``{ids: [[token id, until]], next}``: one page of the list; ``next`` is None at its end."""
+        entries = await self._rows.page(str(message.get("after") or ""), _PAGE)
+        return {"ids": [list(entry) for entry in entries], "next": entries[-1][0] if len(entries) == _PAGE else None}
+
+
+async def list_revoked(rows: RevokedTokenRows) -> list[tuple[str, float]]:
+    """Return the whole list; how the auth service itself keeps in step."""
+    entries = page = await rows.page("", _PAGE)
+    while len(page) == _PAGE:
+        page = await rows.page(page[-1][0], _PAGE)
+        entries = entries + page
+    return entries
+
+
+def teller(bus: Bus) -> Callable[[list[tuple[str, float]]], None]:
+    """Return what announces revocations; a lost announcement is made good by the next listing."""
+
+    def tell(entries: list[tuple[str, float]]) -> None:
+        try:
+            announce(bus, entries)
+        except HyphaError as error:
+            log.warning("revocation_not_announced", error=str(error))
+
+    return tell
+
+
+def _check_may_revoke(caller: Principal, verified: VerifiedToken) -> None:
+    """Its own user, that user's parent, and administrators of its workspace may revoke a token."""
+    owner, workspace = verified.principal, verified.workspace
+    if caller.id in (owner.id, owner.parent) or caller.permission("*") >= Permission.ADMIN:
+        return
+    if workspace is None or caller.permission(workspace) < Permission.ADMIN:
+        raise PermissionDenied(f"Permission denied for workspace: {workspace or owner.id}")
+
+
+def _text(message: dict[str, Any], name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"{name} must be text")
+    return value

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import time
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING
+
+import structlog
+
+from hypha_common.ids import Address
+from hypha_common.principal import Permission, Principal
+from hypha_common.wire import Stamp
+
+from . import metrics
+from .gate import Gate
+from .rates import TokenBucket
+from .rejection import rejection
+from .websocket.link import Buffers, Link
+from .windows import Receipts
+
+if TYPE_CHECKING:
+    from hypha_common.bus import Subscription
+
+    from .router import Router
+
+__all__ = ["Connection"]
+
+log = structlog.get_logger(__name__)
+
+_numbers = count(1)
+
+
+class Connection:
+    """
+    One authenticated client on one websocket.
+
+    It owns everything that was made on its behalf at this gateway: its place in the table, its interest on the bus,
+    its event subscriptions and its calls to roles. All of it ends with it.
+
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        address: Address,
+        generation: int,
+        principal: Principal,
+        permission: Permission,
+        instance: str,
+        rate: TokenBucket,
+        max_queue_bytes: int,
+        router: Router,
+    ) -> None:
+        self.number = next(_numbers)
+        self.link = link
+        self.address = address
+        self.generation = generation
+        self.principal = principal
+        self.may_broadcast = permission >= Permission.READ_WRITE
+        self.stamp = Stamp(sender=str(address), workspace=address.workspace, user=principal.dump())
+        self.connected_at = time.time()
+        self.last_frame = time.monotonic()
+        self.interest: Subscription | None = None
+        self.event_types: set[str] = set()
+        self.pins: dict[str, str] = {"workspace": instance}  # role -> the replica that answers this connection
+        self.closed = False
+        self.full_since: float | None = None  # time.monotonic() since the peer reads too slowly
+        self.queued_then = 0
+        self.receipts = Receipts()
+        self._rate = rate
+        self._max_queue_bytes = max_queue_bytes
+        self._router = router
+        self._gate = Gate()
+        self._backlog: deque[bytes] = deque()
+        self.blocked = False  # reading is paused until a gate opens
+        self._held: list[Buffers] | None = []  # frames that came before connection_info was out
+        self._load = 0
+        self._load_since = time.monotonic()
+
+    def open(self, connection_info: str) -> None:
+        """Tell the client that it is connected, then give it what came in the meantime."""
+        self.link.send_text(connection_info)
+        held, self._held = self._held, None
+        for parts in held or ():
+            self.deliver(parts)
+
+    def touch(self) -> None:
+        """The client has shown that it is there."""
+        self.last_frame = time.monotonic()
+
+    def receive(self, data: bytes) -> None:
+        """Take one frame from the client."""
+        now = time.monotonic()
+        self.last_frame = now
+        if not self._rate.take(now):
+            metrics.RATE_LIMITED.inc()
+            self.end(1008, "Rate limit exceeded: too many messages per second")
+            return
+        if self.blocked:
+            self._backlog.append(data)
+        else:
+            self._route(data)
+
+    def block(self, gate: Gate, *, retry: bytes | None = None) -> None:
+        """Stop taking frames from the client until ``gate`` opens; then route ``retry`` first."""
+        if retry is not None:
+            self._backlog.appendleft(retry)
+        self.blocked = True
+        self.link.pause_reading()
+        gate.wait(self)
+
+    def resume(self) -> None:
+        self.blocked = False
+        while self._backlog and not self.blocked and not self.closed:
+            self._route(self._backlog.popleft())
+        if not self.blocked and not self.closed:
+            self.link.resume_reading()
+
+    def deliver(self, parts: Buffers) -> Gate | None:
+        """Send one frame to the client; return a gate where a sender that can wait should wait."""
+        if self.closed:
+            return None
+        if self._held is not None:
+            self._held.append(parts)
+            return None
+        self._load += 1
+        self.link.send_binary(parts)
+        if self.full_since is None:
+            return None
+        if self.link.queued_bytes > self._max_queue_bytes:
+            self.cut_off()
+            return None
+        return self._gate
+
+    def take_load(self) -> float:
+        """Return the frames a minute delivered since the last time."""
+        now = time.monotonic()
+        elapsed_s = max(now - self._load_since, 0.001)
+        load, self._load, self._load_since = self._load * 60 / elapsed_s, 0, now
+        return load
+
+    def on_full(self) -> None:
+        if self.full_since is None:
+            self.full_since = time.monotonic()
+            self.queued_then = self.link.queued_bytes
+            self._router.slow.add(self)
+
+    def on_drained(self) -> None:
+        self.full_since = None
+        self._router.slow.discard(self)
+        self._router.acknowledge(self)
+        self._gate.open()
+
+    def cut_off(self) -> None:
+        """End a connection whose client does not read."""
+        metrics.SLOW_CLOSED.inc()
+        log.warning("slow_client_closed", client=str(self.address), queued_bytes=self.link.queued_bytes)
+        self.closed = True
+        self.link.abort()
+
+    def reject(self, session: str, to: str, text: str) -> None:
+        """Fail one call of the client; ``to`` is what it addressed."""
+        self.deliver((rejection(sender=to, to=str(self.address), session=session, text=text),))
+
+    def end(self, code: int, reason: str) -> None:
+        """Close with a close frame."""
+        self.link.close(code, reason)
+
+    def abort(self) -> None:
+        """End without a close frame, as a superseded connection does (contract 01 §1.4 point 9)."""
+        self.closed = True
+        self.link.abort()
+
+    def release(self) -> None:
+        """Let everybody go who waits for this connection; called when its link has ended."""
+        self.closed = True
+        self.full_since = None
+        self._backlog.clear()
+        self._router.slow.discard(self)
+        self._gate.open()
+
+    def _route(self, data: bytes) -> None:
+        gate = self._router.route(self, data)
+        if gate is not None:
+            self.block(gate)

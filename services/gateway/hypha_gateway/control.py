@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import structlog
+
+from hypha_common.errors import BadRequest, NotFound
+from hypha_common.subjects import gateway_verb
+
+from .audience import Audience
+from .connection import Connection
+from .gateway import Gateway
+
+__all__ = ["Control"]
+
+log = structlog.get_logger(__name__)
+
+
+class Control:
+    """The verbs that other services and operators send to this gateway (``hy.g.<gateway>.<verb>``)."""
+
+    def __init__(self, gateway: Gateway, audience: Audience) -> None:
+        self._gateway = gateway
+        self._audience = audience
+
+    async def start(self) -> None:
+        bus = self._gateway.bus
+        for verb in ("kick", "subscribe", "unsubscribe", "drain", "connections"):
+            await bus.serve_subject(gateway_verb(bus.instance, verb), getattr(self, verb))
+
+    async def kick(self, message: dict[str, Any]) -> dict[str, Any]:
+        """
+        End a connection, or all of a workspace (``client_id`` null).
+
+        With ``before_generation`` only an older connection is ended, without a close frame: a newer one took its place.
+
+        """
+        before = message.get("before_generation")
+        kicked = 0
+        for connection in self._wanted(message):
+            if before is None:
+                code, reason = int(message.get("code") or 1000), str(message.get("reason") or "")
+                if message.get("tell"):
+                    connection.link.send_text(json.dumps({"type": "error", "message": reason}))
+                connection.end(code, reason)
+                kicked += 1
+            elif connection.generation < before:
+                log.info("client_superseded", client=str(connection.address), generation=connection.generation)
+                connection.abort()
+                kicked += 1
+        return {"kicked": kicked}
+
+    async def subscribe(self, message: dict[str, Any]) -> dict[str, Any]:
+        await self._audience.subscribe(self._exactly(message), _types(message))
+        return {}
+
+    async def unsubscribe(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._audience.unsubscribe(self._exactly(message), _types(message))
+        return {}
+
+    async def drain(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Stop this gateway as SIGTERM does."""
+        self._gateway.request_stop()
+        return {"connections": len(self._gateway.table)}
+
+    async def connections(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return who is connected here; at most ``limit`` of them."""
+        rows = [
+            {
+                "workspace": connection.address.workspace,
+                "client_id": connection.address.client,
+                "generation": connection.generation,
+                "user": connection.principal.id,
+                "remote": connection.link.remote,
+                "connected_at": connection.connected_at,
+                "queued_bytes": connection.link.queued_bytes,
+            }
+            for connection in list(self._gateway.table)[: int(message.get("limit", 1000))]
+        ]
+        return {"total": len(self._gateway.table), "connections": rows}
+
+    def _wanted(self, message: dict[str, Any]) -> list[Connection]:
+        workspace, client_id = message.get("workspace"), message.get("client_id")
+        if not isinstance(workspace, str):
+            raise BadRequest("workspace is missing")
+        if client_id is None:
+            return [c for c in self._gateway.table if c.address.workspace == workspace]
+        connection = self._gateway.table.connection(workspace, str(client_id))
+        return [] if connection is None else [connection]
+
+    def _exactly(self, message: dict[str, Any]) -> Connection:
+        """Return the connection that a message is about. Raises NotFound where it ended or was replaced."""
+        for connection in self._wanted(message):
+            if connection.generation == message.get("generation"):
+                return connection
+        client = f"{message.get('workspace')}/{message.get('client_id')}"
+        raise NotFound(f"Connection not found for client {client}", rpc_type="RuntimeError")
+
+
+def _types(message: dict[str, Any]) -> list[str]:
+    types = message.get("types")
+    if not isinstance(types, list) or not all(isinstance(item, str) for item in types):
+        raise BadRequest("types must be a list of event types")
+    return types

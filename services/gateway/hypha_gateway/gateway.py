@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from hypha_common.bus import Bus
+from hypha_common.errors import HyphaError
+from hypha_common.ids import new_id
+from hypha_common.revocation import RevocationFeed, RevokedTokens, ask_auth
+from hypha_common.settings import Settings
+from hypha_common.subjects import role_verb
+from hypha_common.tokens import TokenCodec
+from hypha_common.verifier import Authenticator, TokenVerifier
+
+from .audience import Audience
+from .connection import Connection
+from .departures import Departures
+from .handshake import Handshake
+from .lease import Lease
+from .liveness import Liveness
+from .local_client import LocalClient
+from .roles import RoleCalls
+from .router import Router
+from .session import Session
+from .state import GatewayState
+from .table import ConnectionTable
+from .windows import SendWindows
+
+__all__ = ["Gateway"]
+
+log = structlog.get_logger(__name__)
+
+_MAX_WAITING_HANDSHAKES = 2000
+
+
+class Gateway:
+    """
+    One gateway: the sockets it holds and everything that serves them.
+
+    It keeps nothing that another gateway needs; when it is gone, its clients connect elsewhere.
+
+    """
+
+    def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None], request_stop: Callable[[], None]) -> None:
+        self.settings = settings
+        self.request_stop = request_stop
+        self.draining = False
+        self.sessions: set[Session] = set()
+        self.table = ConnectionTable()
+        self.bus = Bus(
+            urls=settings.nats_urls,
+            role="gateway",
+            instance=new_id(8),
+            user=settings.nats_user or None,
+            password=settings.nats_password or None,
+            on_fatal=on_fatal,
+        )
+        self.codec = TokenCodec(
+            settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace
+        )
+        revoked = RevokedTokens()
+        self.verifier = TokenVerifier(self.codec, revoked)
+        self.authenticator = Authenticator(self.verifier, self._ask_auth)
+        self.windows = SendWindows(now=time.monotonic)
+        self.roles = RoleCalls(self.bus)
+        self.router = Router(bus=self.bus, table=self.table, windows=self.windows, roles=self.roles)
+        self.client = LocalClient(
+            bus=self.bus, table=self.table, roles=self.roles, server_base_url=settings.public_base_url
+        )
+        self.handshake = Handshake(self, slots=settings.max_concurrent_connections)
+        self.state = GatewayState(settings, self.bus, self.verifier, self.authenticator, self.client)
+        self._audience = Audience(self.bus)
+        self._revocations = RevocationFeed(self.bus, revoked, ask_auth(self.bus))
+        self._departures = Departures(self.bus)
+        self._lease = Lease(bus=self.bus, table=self.table, settings=settings)
+        self._liveness = Liveness(
+            table=self.table, router=self.router, windows=self.windows, idle_timeout_s=settings.ws_idle_timeout
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Connect to the bus and begin to serve it. Raises Unavailable where there is none."""
+        from .control import Control
+
+        await self.bus.connect()
+        await self.bus.undeliverable(self._undeliverable)
+        await self.router.start()
+        await Control(self, self._audience).start()
+        await self._revocations.start()
+        await self.bus.flush()
+        for work in (self._lease.run(), self._departures.run(), self._liveness.run(), self.roles.watch()):
+            self._tasks.append(asyncio.create_task(work))
+        log.info("gateway_started", instance=self.bus.instance)
+
+    async def stop(self) -> None:
+        """Tell the registry about every departure, then leave the bus."""
+        await self._departures.told(timeout=5.0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.client.close()
+        await self._revocations.stop()
+        await self.bus.close()
+
+    async def drain(self) -> None:
+        """Close every socket, one after another over the drain window, so that its clients come back elsewhere."""
+        self.draining = self.state.draining = True
+        sessions = list(self.sessions)
+        pause_s = min(0.05, self.settings.drain_window / max(1, len(sessions)))
+        for session in sessions:
+            session.leave(1001, "Server is shutting down")
+            await asyncio.sleep(pause_s)
+        deadline = time.monotonic() + self.settings.drain_window
+        while self.sessions and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        for session in list(self.sessions):
+            session.link.abort()
+
+    def accepts(self) -> bool:
+        """Tell whether a new websocket has a chance; if not, the upgrade is answered 503, which clients try again."""
+        waiting = self.handshake.waiting
+        return (
+            self.bus.is_connected
+            and not self.draining
+            and self._revocations.ready.is_set()
+            and waiting < _MAX_WAITING_HANDSHAKES
+        )
+
+    def release(self, connection: Connection, reason: str) -> None:
+        """Undo everything that was made for a connection."""
+        connection.release()
+        self.table.remove(connection)
+        self._audience.remove(connection)
+        self.roles.released(connection)
+        if connection.interest is not None:
+            self.bus.unsubscribe(connection.interest)
+            connection.interest = None
+        self._departures.report(connection.address, connection.generation, reason)
+
+    def _undeliverable(self, tail: str, subject: str) -> None:
+        if tail.startswith("h."):
+            self.client.undeliverable(tail[2:], subject)
+            return
+        with suppress(HyphaError):
+            self.router.undeliverable(tail, subject)
+
+    async def _ask_auth(self, token: str) -> dict[str, object]:
+        answer: dict[str, object] = await self.bus.request(role_verb("auth", 0, "authenticate"), {"token": token})
+        return answer

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from hypha_common.admission import Admission, ConnectRequest, admit, refusal
+from hypha_common.errors import DeadlineExceeded, HyphaError, Unavailable
+from hypha_common.ids import MANAGER_ID, Address
+from hypha_common.principal import Permission, Principal
+from hypha_common.subjects import client_frames, partition_of, role_verb
+from hypha_common.version import __version__
+
+from . import metrics
+from .connection import Connection
+from .rates import TokenBucket
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
+    from .session import Session
+
+__all__ = ["Handshake"]
+
+log = structlog.get_logger(__name__)
+
+_SLOT_TIMEOUT_S = 30.0
+_CONNECT_TIMEOUT_S = 12.0  # the registry may ping an older client of the same id for 5 s
+TRY_AGAIN = 1013
+
+
+class Handshake:
+    """Takes a socket from its first message to ``connection_info`` or a refusal (contract 01 §1.2 to §1.5)."""
+
+    def __init__(self, gateway: Gateway, *, slots: int) -> None:
+        self._gateway = gateway
+        self._slots = asyncio.Semaphore(slots)
+        self.waiting = 0
+
+    async def run(self, session: Session, text: str) -> None:
+        """Answer the first message. Never raises: every outcome is told to the client."""
+        started = time.monotonic()
+        try:
+            await self._admit(session, text)
+            metrics.HANDSHAKE_SECONDS.observe(time.monotonic() - started)
+        except (Unavailable, DeadlineExceeded) as error:
+            # A bare close is tried again by clients; an error message would make them give up for ever.
+            log.warning("handshake_failed", error=str(error))
+            session.refuse(TRY_AGAIN, "Server busy, please retry", tell=False)
+        except HyphaError as error:
+            turned_away = refusal(error)
+            log.info("handshake_refused", reason=turned_away.reason)
+            session.refuse(turned_away.code, turned_away.reason)
+        except Exception:  # the edge of a connection: whatever went wrong, the client is told
+            log.exception("handshake_error")
+            session.refuse(1011, "Failed to establish connection: internal error")
+
+    async def _admit(self, session: Session, text: str) -> None:
+        message = _decode(text)
+        if message is None:
+            session.refuse(1003, "Failed to decode authentication information")
+            return
+        self.waiting += 1
+        try:
+            await asyncio.wait_for(self._slots.acquire(), _SLOT_TIMEOUT_S)
+        except TimeoutError:
+            raise Unavailable("No free slot for a handshake") from None
+        finally:
+            self.waiting -= 1
+        try:
+            if session.ended:
+                return
+            admission = await admit(ConnectRequest.parse(message), self._gateway.authenticator.verify)
+            await self._connect(session, admission)
+        finally:
+            self._slots.release()
+
+    async def _connect(self, session: Session, admission: Admission) -> None:
+        gateway = self._gateway
+        answer = await gateway.bus.request(
+            role_verb("workspace", partition_of(admission.workspace), "connect"),
+            {
+                "workspace": admission.workspace,
+                "client_id": admission.client_id,
+                "user": admission.principal.dump(),
+                "gateway": gateway.bus.instance,
+                "reconnect": admission.reconnect,
+            },
+            timeout=_CONNECT_TIMEOUT_S,
+        )
+        address = Address(answer["workspace"], admission.client_id)
+        connection = self._connection(session, address, answer)
+        try:
+            connection.interest = await gateway.bus.subscribe(
+                client_frames(address.workspace, address.client), gateway.router.interest_handler(connection)
+            )
+            await gateway.bus.flush()
+        except HyphaError:
+            gateway.release(connection, "bus away")
+            raise
+        self._install(session, connection, admission)
+
+    def _connection(self, session: Session, address: Address, answer: dict[str, Any]) -> Connection:
+        settings = self._gateway.settings
+        return Connection(
+            session.link,
+            address=address,
+            generation=answer["generation"],
+            principal=Principal.load(answer["user"]),
+            permission=Permission.from_wire(answer["permission"]),
+            instance=answer["instance"],
+            rate=TokenBucket(
+                rate=settings.ws_msg_rate_limit, burst=settings.ws_msg_burst_limit, now=time.monotonic()
+            ),
+            max_queue_bytes=settings.max_queue_bytes,
+            router=self._gateway.router,
+        )
+
+    def _install(self, session: Session, connection: Connection, admission: Admission) -> None:
+        gateway = self._gateway
+        older = gateway.table.connection(connection.address.workspace, connection.address.client)
+        if session.ended or (older is not None and older.generation > connection.generation):
+            gateway.release(connection, "gone during the handshake")
+            session.link.abort()
+            return
+        if older is not None:
+            metrics.SUPERSEDED.inc()
+            older.abort()
+        gateway.table.add(connection)
+        session.opened(connection, admission.origin)
+        metrics.ESTABLISHED.inc()
+        connection.open(json.dumps(self._connection_info(connection, admission.origin)))
+
+    def _connection_info(self, connection: Connection, origin: str) -> dict[str, Any]:
+        settings = self._gateway.settings
+        return {
+            "type": "connection_info",
+            "hypha_version": __version__,
+            "public_base_url": settings.public_base_url,
+            "local_base_url": settings.local_base_url,
+            "manager_id": MANAGER_ID,
+            "workspace": connection.address.workspace,
+            "client_id": connection.address.client,
+            "user": connection.principal.dump(),
+            "reconnection_token": self.reconnection_token(connection, origin),
+            "reconnection_token_life_time": settings.reconnection_token_life_time,
+        }
+
+    def reconnection_token(self, connection: Connection, origin: str) -> str:
+        """Return a token with which the client may come back. Raises Unauthorized where its first one was revoked."""
+        gateway = self._gateway
+        if origin:
+            gateway.verifier.check_revoked(origin)
+        return gateway.codec.reconnection_token(
+            connection.principal,
+            connection.address.workspace,
+            connection.address.client,
+            connection.generation,
+            gateway.settings.reconnection_token_life_time,
+            origin=origin,
+        )
+
+
+def _decode(text: str) -> dict[str, Any] | None:
+    with suppress(ValueError, RecursionError):
+        message = json.loads(text)
+        if isinstance(message, dict):
+            return message
+    return None
+

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hypha_common.errors import HyphaError, NotFound, PermissionDenied, Unauthorized
+from hypha_common.ids import ANONYMOUS_WORKSPACE, PUBLIC_WORKSPACE, personal_workspace
+from hypha_common.principal import Permission, Principal, Scope, authorize
+from hypha_common.scopes import is_specialized
+from hypha_common.subjects import partition_of, role_verb
+from hypha_common.tokens import VerifiedToken
+
+from .responses import Scope as HttpScope
+
+if TYPE_CHECKING:
+    from hypha_gateway.state import GatewayState
+
+__all__ = ["ANONYMOUS", "Caller", "caller_in", "caller_inside", "identify", "identify_at_once", "token_of"]
+
+_BAD_CREDENTIALS = "Error decoding token headers."
+_VERIFIED = "hypha.verified"  # key of the request scope: what the token of this request says
+
+ANONYMOUS = Principal(
+    id="anonymouz-http",
+    roles=("anonymous",),
+    is_anonymous=True,
+    scope=Scope(workspaces={ANONYMOUS_WORKSPACE: Permission.READ}, current_workspace=ANONYMOUS_WORKSPACE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request, and the workspace that the request acts from."""
+
+    principal: Principal
+    workspace: str
+    user: dict[str, Any]  # principal.dump(), made once
+
+
+_ANONYMOUS_CALLER = Caller(ANONYMOUS, ANONYMOUS_WORKSPACE, ANONYMOUS.dump())
+
+
+def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """
+    Return the token of a request: ``Authorization`` (Bearer, Basic with the token as password, or bare), else the
+    cookie ``access_token``. Raises Unauthorized where the header makes no sense.
+
+    """
+    cookies: list[bytes] = []
+    for name, value in headers:
+        if name == b"authorization":
+            token = _from_authorization(value)
+            if token:
+                return token
+        elif name == b"cookie":
+            cookies.append(value)
+    for crumb in (crumb for cookie in cookies for crumb in cookie.split(b";")):
+        name, _, value = crumb.strip().partition(b"=")
+        if name == b"access_token" and value:
+            return _text(value.strip(b'"'))
+    return None
+
+
+def _from_authorization(value: bytes) -> str:
+    scheme, _, rest = value.strip().partition(b" ")
+    kind = scheme.lower()
+    if kind == b"bearer":
+        return _text(rest.strip())
+    if kind == b"basic":
+        try:
+            decoded = base64.b64decode(rest.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            raise Unauthorized(_BAD_CREDENTIALS) from None
+        return _text(decoded.partition(b":")[2])
+    return _text(value.strip())
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError:
+        raise Unauthorized(_BAD_CREDENTIALS) from None
+
+
+async def identify(state: GatewayState, scope: HttpScope) -> VerifiedToken | None:
+    """
+    Return what the token of a request says, or None where it has none. Decided once a request.
+
+    Raises Unauthorized for a bad token, PermissionDenied for one that serves other endpoints only.
+
+    """
+    if _VERIFIED in scope:
+        known: VerifiedToken | None = scope[_VERIFIED]
+        return known
+    token = token_of(scope["headers"])
+    verified = None if token is None else await state.authenticator.verify(token)
+    if verified is not None and is_specialized(verified.extra_scopes):
+        names = list(verified.extra_scopes)
+        raise PermissionDenied(f"Specialized token with scopes {names} cannot be used for general workspace access.")
+    scope[_VERIFIED] = verified
+    return verified
+
+
+def identify_at_once(state: GatewayState, scope: HttpScope) -> VerifiedToken | None:
+    """Return what a token of this cluster says, without asking anybody; None also for one that is no good."""
+    try:
+        token = token_of(scope["headers"])
+        verified = None if token is None else state.verifier.verify(token)
+    except HyphaError:
+        return None  # refused, with its reason, where the request needs an identity
+    if verified is None or not is_specialized(verified.extra_scopes):
+        scope[_VERIFIED] = verified
+    return verified
+
+
+async def caller_in(state: GatewayState, scope: HttpScope, workspace: str) -> Caller:
+    """
+    Return the caller of a request whose URL names ``workspace`` (contract 01 §5.4 "whose context").
+
+    A token bound to a workspace acts there, whatever the URL says; another one in the URL's workspace if it is
+    ``public`` or readable, else in the user's own; nobody's token in ``ws-anonymous``.
+
+    """
+    verified = await identify(state, scope)
+    if verified is None:
+        return _ANONYMOUS_CALLER
+    principal = verified.principal
+    if verified.workspace is not None:
+        return _acting_in(principal, verified.workspace)
+    if workspace == PUBLIC_WORKSPACE or principal.permission(workspace):
+        return _acting_in(principal, workspace)
+    return await _caller_by_ownership(state, principal, workspace)
+
+
+async def caller_inside(state: GatewayState, scope: HttpScope, workspace: str) -> Caller:
+    """Return the caller of an app: acts inside the app's workspace with no more rights than the token gives."""
+    verified = await identify(state, scope)
+    return _acting_in(ANONYMOUS if verified is None else verified.principal, workspace)
+
+
+def _acting_in(principal: Principal, workspace: str) -> Caller:
+    if principal.scope.current_workspace != workspace:
+        principal = principal.with_scope(current_workspace=workspace)
+    return Caller(principal, workspace, principal.dump())
+
+
+async def _caller_by_ownership(state: GatewayState, principal: Principal, workspace: str) -> Caller:
+    """An owner may have made the workspace after the token was issued, so the token's grants do not name it."""
+    try:
+        info = await workspace_info(state, principal.dump(), workspace)
+    except PermissionDenied:
+        return _acting_in(principal, personal_workspace(principal.id))
+    except NotFound:
+        raise NotFound(f"Workspace '{workspace}' not found") from None
+    if principal.owns(workspace, info.get("owners") or []):
+        grants = {**principal.scope.workspaces, workspace: Permission.ADMIN}
+        principal = principal.with_scope(workspaces=grants)
+    authorize(principal, Permission.READ, workspace)
+    return _acting_in(principal, workspace)
+
+
+async def workspace_info(state: GatewayState, user: dict[str, Any], workspace: str) -> dict[str, Any]:
+    """Ask the workspace service for a workspace as ``user`` may see it. Raises NotFound or PermissionDenied."""
+    subject = role_verb("workspace", partition_of(workspace), "info")
+    info: dict[str, Any] = await state.bus.request(subject, {"workspace": workspace, "user": user})
+    return info

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp
+
+from hypha_common.errors import InternalError, PayloadTooLarge
+from hypha_common.settings import Settings
+
+from .caller import identify_at_once
+from .cors import CorsPolicy
+from .rate_limit import RateLimiter, client_address
+from .responses import Message, Receive, Scope, Send, send_body, send_error
+
+if TYPE_CHECKING:
+    from hypha_gateway.state import GatewayState
+
+__all__ = ["HttpEdge"]
+
+log = structlog.get_logger(__name__)
+
+REQUESTS = Counter("http_requests", "HTTP requests answered", ["method", "status"])
+SECONDS = Histogram(
+    "http_request_seconds",
+    "Time until the head of an HTTP answer was sent",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30),
+)
+RATE_LIMITED = Counter("http_rate_limited", "HTTP requests refused for coming too fast")
+
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_TOO_FAST = b'{"detail":"Rate limit exceeded. Please slow down."}'
+
+
+class HttpEdge:
+    """
+    What every HTTP request passes: rate limit, body size, CORS, and the catch for errors nobody foresaw.
+
+    One plain ASGI callable, because each layer more costs every call of a service.
+
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self._app = app
+        self._max_body_bytes = settings.max_message_bytes
+        self._base_path = settings.base_path.rstrip("/")
+        self._cors = CorsPolicy(settings.allow_origins)
+        self._by_address = RateLimiter(rate=settings.http_rate_limit, burst=settings.http_burst_limit)
+        self._by_identity = RateLimiter(
+            rate=settings.http_authenticated_rate_limit, burst=settings.http_authenticated_burst_limit
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send, scope["method"])
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin")
+        path: str = scope["path"].removeprefix(self._base_path)
+        if origin is not None and not _is_app(path):  # apps say themselves who may read them
+            if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+                status, extra, body = self._cors.preflight(origin)
+                await send_body(answer, status, body, b"text/plain; charset=utf-8", extra)
+                return
+            answer.extra = self._cors.headers(origin)
+        wait_s = 0.0 if path.startswith("/health") else self._wait(scope, headers)
+        if wait_s:
+            RATE_LIMITED.inc()
+            retry_after = str(max(1, math.ceil(wait_s))).encode()
+            await send_body(answer, 429, _TOO_FAST, headers=[(b"retry-after", retry_after)])
+            return
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            await send_error(answer, PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes"))
+            return
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:  # the outer edge: whoever asked gets an answer, the operator the reason
+            log.exception("http_request_failed", method=scope["method"], path=path)
+            if answer.started:
+                raise  # a broken answer must not look like a whole one
+            await send_error(answer, InternalError("Internal server error"))
+
+    def _wait(self, scope: Scope, headers: dict[bytes, bytes]) -> float:
+        """Count the request. Return 0, or the seconds that the caller should wait."""
+        state: GatewayState = scope["app"].state.gateway
+        if b"authorization" in headers or b"cookie" in headers:
+            verified = identify_at_once(state, scope)
+            if verified is not None:
+                parts = (verified.principal.id, verified.workspace, verified.client_id)
+                return self._by_identity.take(":".join(part for part in parts if part))
+        peer = scope.get("client")
+        return self._by_address.take(client_address(peer[0] if peer else "", headers.get(b"x-forwarded-for", b"")))
+
+
+def _is_app(path: str) -> bool:
+    parts = path.split("/", 3)
+    return len(parts) == 4 and parts[2] == "apps"
+
+
+class _Answer:
+    """The ``send`` of one request: adds headers to the head of the answer and counts it."""
+
+    __slots__ = ("_began", "_method", "_send", "extra", "started")
+
+    def __init__(self, send: Send, method: str) -> None:
+        self._send = send
+        self._method = method if method in _METHODS else "other"
+        self._began = time.perf_counter()
+        self.extra: list[tuple[bytes, bytes]] = []
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            if self.extra:
+                message["headers"] = [*message.get("headers", ()), *self.extra]
+            _count(self._method, message["status"], time.perf_counter() - self._began)
+        elif self._method == "HEAD" and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+_counters: dict[tuple[str, int], Any] = {}  # labels() takes a lock and builds a key; there are few pairs
+
+
+def _count(method: str, status: int, seconds: float) -> None:
+    counter = _counters.get((method, status))
+    if counter is None:
+        counter = _counters[method, status] = REQUESTS.labels(method, str(status))
+    counter.inc()
+    SECONDS.observe(seconds)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from datetime import UTC
+from typing import Any
+
+import msgpack
+from starlette.responses import Response
+
+from hypha_common.errors import HyphaError, NotAcceptable, Unauthorized
+from hypha_common.wire import pack
+
+from .arguments import Media
+
+__all__ = [
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "encode",
+    "encode_json",
+    "error_body",
+    "error_response",
+    "send_body",
+    "send_error",
+]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+RETRY_AFTER_S = b"1"
+
+
+def encode(value: Any, media: Media) -> bytes:
+    """Encode a result in its wire form. Raises NotAcceptable where JSON cannot express it."""
+    return pack(value) if media is Media.MSGPACK else encode_json(value)
+
+
+def encode_json(value: Any) -> bytes:
+    try:
+        return _encode(value).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = "nesting that deep" if isinstance(error, RecursionError) else str(error)
+        raise NotAcceptable(
+            f"The result cannot be written as JSON ({reason}); ask for it with Content-Type: application/msgpack"
+        ) from None
+
+
+def error_body(error: HyphaError, detail: str | None = None) -> bytes:
+    """Return the JSON of an error: credentials are refused in the form of web frameworks (contract 01 §5.2)."""
+    body: dict[str, Any] = {"detail": error.message if detail is None else detail}
+    if not isinstance(error, Unauthorized):
+        body = {"success": False, **body}
+    return _encode(body).encode(errors="replace")
+
+
+async def send_body(
+    send: Send, status: int, body: bytes, content_type: bytes = Media.JSON.value, headers: Headers = ()
+) -> None:
+    """Send a whole answer."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", content_type),
+                (b"content-length", str(len(body)).encode()),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: HyphaError, *, status: int | None = None, detail: str | None = None) -> None:
+    """Answer with an error; ``status`` and ``detail`` stand in for the error's own."""
+    status = status or error.status
+    await send_body(send, status, error_body(error, detail), headers=_error_headers(status))
+
+
+def error_response(error: HyphaError) -> Response:
+    """Return the answer to an error, for handlers that return one."""
+    response = Response(error_body(error), error.status, media_type=Media.JSON.value.decode())
+    response.raw_headers.extend(_error_headers(error.status))
+    return response
+
+
+def _error_headers(status: int) -> list[tuple[bytes, bytes]]:
+    if status in (429, 503):
+        return [(b"retry-after", RETRY_AFTER_S)]
+    return [(b"www-authenticate", b"Bearer")] if status == 401 else []
+
+
+def _unencodable(value: Any) -> Any:
+    if isinstance(value, msgpack.Timestamp):
+        return value.to_datetime().astimezone(UTC).isoformat().replace("+00:00", "Z")
+    name = "bytes" if isinstance(value, (bytes, bytearray, memoryview)) else type(value).__name__
+    raise TypeError(f"it contains {name}")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_unencodable).encode

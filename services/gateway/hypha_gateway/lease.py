@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from hypha_common.bus import Bus
+from hypha_common.errors import HyphaError
+from hypha_common.settings import Settings
+from hypha_common.subjects import partition_of, role_verb
+
+from .table import ConnectionTable
+
+__all__ = ["Lease"]
+
+log = structlog.get_logger(__name__)
+
+_INTERVAL_S = 5.0
+_RETRY_S = 1.0
+_BATCH = 500
+_RECONNECT_SPREAD_S = 5.0
+
+
+class Lease:
+    """
+    Keeps this gateway's connections alive in the registry.
+
+    A registry that does not know the gateway has lost its unlogged tables (a database crash) or swept us after a long
+    silence. The clients are then announced again; their services are known only to themselves, so their sockets are
+    closed one after another and each client comes back and registers anew.
+
+    """
+
+    def __init__(self, *, bus: Bus, table: ConnectionTable, settings: Settings) -> None:
+        self._bus = bus
+        self._table = table
+        self._heads = settings.partition_heads()
+        self._runs = settings.partitions
+        self._known: set[int] = set()
+        self.renewed_at = 0.0  # time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self.renewed_at
+
+    async def renew(self) -> bool:
+        """Renew in each database; True when all of them have heard."""
+        results = await asyncio.gather(*(self._renew_in(head) for head in self._heads))
+        if all(results):
+            self.renewed_at = time.monotonic()
+            return True
+        return False
+
+    async def run(self) -> None:
+        """Renew for the life of the gateway."""
+        while True:
+            renewed = await self.renew() if self._bus.is_connected else False
+            await asyncio.sleep(_INTERVAL_S if renewed else _RETRY_S)
+
+    async def _renew_in(self, head: int) -> bool:
+        message = {"gateway": self._bus.instance, "connections": len(self._table), "load": self._load()}
+        try:
+            answer = await self._bus.request(role_verb("workspace", head, "lease"), message, timeout=3.0)
+        except HyphaError as error:
+            log.warning("lease_not_renewed", error=str(error))
+            return False
+        if not answer["known"] and head in self._known:
+            await self._announce_again(head)
+        self._known.add(head)
+        return True
+
+    def _load(self) -> dict[str, float]:
+        """Frames a minute delivered to each load-balanced client (contract 01 §3.8 ``min_load``)."""
+        return {
+            str(connection.address): connection.take_load()
+            for connection in self._table
+            if connection.address.client.endswith("__rlb")
+        }
+
+    async def _announce_again(self, head: int) -> None:
+        database = next(run.url for run in self._runs if run.first <= head <= run.last)
+        mine = [run for run in self._runs if run.url == database]
+        connections = [
+            connection
+            for connection in self._table
+            if any(run.first <= partition_of(connection.address.workspace) <= run.last for run in mine)
+        ]
+        log.warning("registry_lost_us", connections=len(connections))
+        for start in range(0, len(connections), _BATCH):
+            clients = [
+                {
+                    "workspace": connection.address.workspace,
+                    "client_id": connection.address.client,
+                    "generation": connection.generation,
+                    "user": connection.principal.dump(),
+                }
+                for connection in connections[start : start + _BATCH]
+            ]
+            await self._bus.request(
+                role_verb("workspace", head, "reannounce"),
+                {"gateway": self._bus.instance, "clients": clients},
+                timeout=10.0,
+            )
+        pause_s = _RECONNECT_SPREAD_S / max(1, len(connections))
+        for connection in connections:
+            connection.end(1001, "The registry was lost, please reconnect")
+            await asyncio.sleep(pause_s)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+
+import structlog
+
+from hypha_common import envelope
+from hypha_common.bus import Bus, Subscription
+from hypha_common.ids import MANAGER_ADDRESS, Address, role_of
+from hypha_common.rpc.peer import RpcPeer
+from hypha_common.rpc.router import Router as BusRouter
+from hypha_common.subjects import client_frames, decode_token, encode_token, no_responders_prefix, parse_client_frames
+
+from .gate import Gate
+from .roles import RoleCalls
+from .table import ConnectionTable
+from .websocket.link import Buffers
+
+__all__ = ["LocalClient"]
+
+log = structlog.get_logger(__name__)
+
+_MAX_WORKSPACES = 4096
+
+
+class LocalClient:
+    """
+    The gateway as an RPC client: calls services for HTTP requests.
+
+    It sends as ``<workspace of the caller>/client-<instance>`` and has interest in the answers to each such address
+    that is in use; the least recently used ones are given up.
+
+    """
+
+    number = 0
+    generation = 0
+    closed = False
+
+    def __init__(self, *, bus: Bus, table: ConnectionTable, roles: RoleCalls, server_base_url: str) -> None:
+        self.peer = RpcPeer(
+            send=self._send, server_base_url=server_base_url, session_prefix=f"g-{bus.instance}-"
+        )
+        self.pins: dict[str, str] = {}
+        self.address = Address.parse(MANAGER_ADDRESS)  # whose partition decides which replicas are asked for
+        self._client_id = f"client-{bus.instance}"
+        self._bus = bus
+        self._table = table
+        self._roles = roles
+        self._bus_router = BusRouter()
+        self._interest: OrderedDict[str, tuple[Subscription, float]] = OrderedDict()
+
+    async def sender_for(self, workspace: str) -> Address:
+        address = Address(workspace, self._client_id)
+        if workspace in self._interest:
+            self._interest.move_to_end(workspace)
+            return address
+        # Interest reaches the server before any call that is published after it, on the same connection.
+        subscription = await self._bus.subscribe(client_frames(workspace, self._client_id), self._from_bus)
+        self._interest[workspace] = (subscription, time.monotonic())
+        self._table.add_peer(workspace, self._client_id, self)
+        if len(self._interest) > _MAX_WORKSPACES:
+            oldest, (dropped, _) = self._interest.popitem(last=False)
+            self._bus.unsubscribe(dropped)
+            self._table.remove_peer(oldest, self._client_id)
+        return address
+
+    def deliver(self, parts: Buffers) -> Gate | None:
+        """Take a frame from a connection of this gateway."""
+        self.peer.receive(b"".join(parts))
+        return None
+
+    def reject(self, session: str, to: str, text: str) -> None:
+        """Fail a call to a role whose replica is gone."""
+        self.peer.undeliverable(Address.parse(to), session)
+
+    def undeliverable(self, tail: str, subject: str) -> None:
+        """The bus found nobody at ``subject`` for a call of ours."""
+        workspace, client = parse_client_frames(subject)
+        self.peer.undeliverable(Address(workspace, client), decode_token(tail))
+
+    async def close(self) -> None:
+        await self.peer.close()
+
+    def _send(
+        self, frame: bytes, *, to: Address, method: str, workspace: str, session: str | None, ends: str | None
+    ) -> None:
+        role = role_of(to.workspace, to.client)
+        if role is not None:
+            self._send_to_role(role, frame, to, method, workspace, session)
+            return
+        local = self._table.peer(to.workspace, to.client)
+        if local is not None:
+            local.deliver((frame,))
+            return
+        reply = ""
+        if session is not None:
+            reply = f"{no_responders_prefix(self._bus.instance)}.h.{encode_token(session)}"
+        payload = envelope.frame(self._bus.instance_bytes, frame)
+        self._bus.publish(client_frames(to.workspace, to.client), payload, reply=reply)
+
+    def _send_to_role(
+        self, role: str, frame: bytes, to: Address, method: str, workspace: str, session: str | None
+    ) -> None:
+        if self._roles.gate(self, role) is None:
+            self._roles.send(self, role, to=str(to), method=method, session=session, frame=frame)
+            return
+        # Until a replica is known any of the queue group may take it.
+        subject = self._bus_router.subject_for(to, method, workspace=workspace)
+        self._bus.publish(subject, envelope.call(self._bus.instance_bytes, 0, frame))
+
+    def _from_bus(self, subject: str, reply: str, payload: bytes) -> None:
+        opened = envelope.open_envelope(payload)
+        if opened.kind is envelope.Kind.ANSWER:
+            self._roles.answered(self.number, opened.label)
+        self.peer.receive(opened.body)

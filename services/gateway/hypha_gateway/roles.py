@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from hypha_common import envelope
+from hypha_common.bus import Bus
+from hypha_common.errors import DeadlineExceeded, HyphaError, Unavailable
+from hypha_common.ids import Address
+from hypha_common.subjects import decode_token, encode_token, no_responders_prefix, partition_of, pinned, role_verb
+
+from .gate import Gate
+
+__all__ = ["RoleCaller", "RoleCalls"]
+
+log = structlog.get_logger(__name__)
+
+_KEPT_BYTES = 64 * 1024  # frames up to this size are kept until answered, so that they can go to another replica
+_WATCH_INTERVAL_S = 0.4
+_PING_TIMEOUT_S = 0.8
+_STRIKES = 2
+_MAX_SESSION = 256
+
+
+class RoleCaller(Protocol):
+    """Somebody at this gateway who calls a role: a connection, or the gateway itself for HTTP."""
+
+    number: int
+    address: Address
+    generation: int
+    pins: dict[str, str]
+    closed: bool
+
+    def reject(self, session: str, to: str, text: str) -> None:
+        """Fail the caller's call ``session``."""
+
+
+@dataclass(slots=True)
+class _Call:
+    caller: RoleCaller
+    role: str
+    to: str
+    session: str
+    instance: str
+    payload: bytes | None
+
+
+class RoleCalls:
+    """
+    Calls from this gateway to roles.
+
+    A caller keeps talking to the replica that it was given first, so that chunked calls stay together. While a replica
+    owes answers it is pinged; when it is gone each outstanding call fails at once, and what it never received goes to
+    another replica.
+
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._calls: dict[tuple[int, str], _Call] = {}
+        self._by_replica: dict[tuple[str, str], dict[tuple[int, str], _Call]] = {}
+        self._strikes: dict[tuple[str, str], int] = {}
+        self._pinning: dict[tuple[int, str], Gate] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def gate(self, caller: RoleCaller, role: str) -> Gate | None:
+        """Return None where ``caller`` has a replica of ``role``, else a gate that opens once it has (or cannot)."""
+        if role in caller.pins:
+            return None
+        key = (caller.number, role)
+        gate = self._pinning.get(key)
+        if gate is None:
+            gate = self._pinning[key] = Gate()
+            self._spawn(self._pin_then_open(caller, role, gate))
+        return gate
+
+    def send(
+        self, caller: RoleCaller, role: str, *, to: str, method: object, session: str | None, frame: bytes
+    ) -> None:
+        """Send one frame. Raises HyphaError where no replica can take it."""
+        payload = envelope.call(self._bus.instance_bytes, caller.generation, frame)
+        if isinstance(method, str) and method.startswith("i-"):
+            # A session that a replica made: its answers and callbacks belong to exactly that replica.
+            self._bus.publish(pinned(role, method[2 : 2 + envelope.INSTANCE_BYTES]), payload)
+            return
+        instance = caller.pins.get(role)
+        if not instance:
+            caller.pins.pop(role, None)
+            raise Unavailable(f"No replica of role '{role}' is available")
+        if session is None or len(session) > _MAX_SESSION:
+            self._bus.publish(pinned(role, instance), payload)
+            return
+        kept = payload if len(payload) <= _KEPT_BYTES else None
+        call = _Call(caller, role, to, session, instance, kept)
+        self._track(call)
+        self._publish(call, payload)
+
+    def answered(self, number: int, session: str) -> None:
+        """A role has ended the call."""
+        call = self._calls.pop((number, session), None)
+        if call is not None:
+            self._untrack(call)
+
+    def released(self, caller: RoleCaller) -> None:
+        """Forget the calls of a caller that is gone."""
+        for key in [key for key in self._calls if key[0] == caller.number]:
+            self._untrack(self._calls.pop(key))
+
+    def undeliverable(self, tail: str) -> None:
+        """The bus says that a call's replica does not listen any more: give the call to another one."""
+        number, _, token = tail.partition(".")
+        call = self._calls.get((int(number), decode_token(token)))
+        if call is None:
+            return
+        if call.caller.pins.get(call.role) == call.instance:
+            del call.caller.pins[call.role]
+        if call.payload is None:
+            self._fail(call)
+        else:
+            self._spawn(self._resend(call))
+
+    async def watch(self) -> None:
+        """Ping each replica that owes an answer; runs for the life of the gateway."""
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+            replicas = [key for key, calls in self._by_replica.items() if calls]
+            if replicas and self._bus.is_connected:
+                await asyncio.gather(*(self._check(role, instance) for role, instance in replicas))
+
+    async def _check(self, role: str, instance: str) -> None:
+        key = (role, instance)
+        owed = set(self._by_replica.get(key, ()))  # what is sent from now on is judged next time
+        try:
+            await self._bus.request(f"{pinned(role, instance)}.ping", {}, timeout=_PING_TIMEOUT_S)
+            self._strikes.pop(key, None)
+            return
+        except DeadlineExceeded:
+            self._strikes[key] = strikes = self._strikes.get(key, 0) + 1
+            if strikes < _STRIKES:
+                return
+        except HyphaError:
+            if not self._bus.is_connected:
+                return
+        self._strikes.pop(key, None)
+        log.warning("replica_gone", role=role, instance=instance, calls=len(owed))
+        for number, session in owed:
+            call = self._calls.get((number, session))
+            if call is not None and call.instance == instance:
+                if call.caller.pins.get(role) == instance:
+                    del call.caller.pins[role]
+                self._fail(call)
+
+    def _publish(self, call: _Call, payload: bytes) -> None:
+        tail = f"r.{call.caller.number}.{encode_token(call.session)}"
+        try:
+            self._bus.publish(
+                pinned(call.role, call.instance), payload, reply=f"{no_responders_prefix(self._bus.instance)}.{tail}"
+            )
+        except HyphaError:
+            self.answered(call.caller.number, call.session)
+            raise
+
+    async def _pin_then_open(self, caller: RoleCaller, role: str, gate: Gate) -> None:
+        try:
+            caller.pins[role] = await self._pin(caller, role)
+        except HyphaError:
+            caller.pins[role] = ""  # send() tells the caller, the frame after that tries again
+        finally:
+            del self._pinning[caller.number, role]
+            gate.open()
+
+    async def _pin(self, caller: RoleCaller, role: str) -> str:
+        subject = role_verb(role, partition_of(caller.address.workspace), "pin")
+        answer = await self._bus.request(subject, {}, timeout=1.0)
+        return str(answer["instance"])
+
+    async def _resend(self, call: _Call) -> None:
+        payload = call.payload
+        try:
+            instance = call.caller.pins.get(call.role) or await self._pin(call.caller, call.role)
+        except HyphaError:
+            self._fail(call)
+            return
+        if payload is None or self._calls.get((call.caller.number, call.session)) is not call:
+            return
+        if call.caller.pins.get(call.role) in (None, call.instance):
+            call.caller.pins[call.role] = instance
+        self._untrack(call)
+        call.instance = instance
+        self._track(call)
+        try:
+            self._publish(call, payload)
+        except HyphaError:
+            self._fail(call)
+
+    def _fail(self, call: _Call) -> None:
+        self.answered(call.caller.number, call.session)
+        if not call.caller.closed:
+            text = f"ConnectionError: The {call.role} replica that was executing the call is gone"
+            call.caller.reject(call.session, call.to, text)
+
+    def _track(self, call: _Call) -> None:
+        key = (call.caller.number, call.session)
+        self._calls[key] = call
+        self._by_replica.setdefault((call.role, call.instance), {})[key] = call
+
+    def _untrack(self, call: _Call) -> None:
+        replica = (call.role, call.instance)
+        calls = self._by_replica.get(replica)
+        if calls is not None:
+            calls.pop((call.caller.number, call.session), None)
+            if not calls:
+                del self._by_replica[replica]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import structlog
+
+from hypha_common import envelope
+from hypha_common.bus import Bus
+from hypha_common.errors import BadRequest, HyphaError, PeerNotFound, PermissionDenied
+from hypha_common.ids import role_of
+from hypha_common.subjects import (
+    client_frames,
+    decode_token,
+    encode_token,
+    gateway_verb,
+    no_responders_prefix,
+    parse_client_frames,
+    workspace_events,
+)
+from hypha_common.wire import pack, split_frame, unpack
+
+from . import metrics
+from .connection import Connection
+from .gate import Gate
+from .roles import RoleCalls
+from .table import ConnectionTable
+from .windows import RECEIPT_BYTES, SendWindows
+
+__all__ = ["Router"]
+
+log = structlog.get_logger(__name__)
+
+_MAX_SESSION = 256
+_SOURCE = slice(1, 1 + envelope.INSTANCE_BYTES)
+_BODY = 1 + envelope.INSTANCE_BYTES
+
+_TO_LOCAL = metrics.FRAMES.labels("local")
+_TO_BUS = metrics.FRAMES.labels("bus")
+_TO_ROLE = metrics.FRAMES.labels("role")
+_TO_MEMBERS = metrics.FRAMES.labels("broadcast")
+
+
+class Router:
+    """
+    Moves frames between the connections of this gateway, the bus and the roles (contract 01 §1.7, §1.8).
+
+    Everything here runs in the event loop's callbacks and never waits: frames of one sender keep their order.
+
+    """
+
+    def __init__(self, *, bus: Bus, table: ConnectionTable, windows: SendWindows, roles: RoleCalls) -> None:
+        self._bus = bus
+        self._table = table
+        self._windows = windows
+        self._roles = roles
+        self._congestion: Gate | None = None
+        self._waiting: asyncio.Task[None] | None = None
+        self.slow: set[Connection] = set()
+
+    async def start(self) -> None:
+        await self._bus.subscribe(gateway_verb(self._bus.instance, "receipt"), self._on_receipt)
+
+    def route(self, connection: Connection, data: bytes) -> Gate | None:
+        """Send one frame of a client on its way; return a gate to wait at before its next one."""
+        try:
+            header, offset = split_frame(data)
+        except BadRequest as error:
+            metrics.INVALID_FRAMES.inc()
+            log.debug("invalid_frame", client=str(connection.address), error=str(error))
+            return None
+        metrics.FRAMES_BYTES.inc(len(data))
+        session = header.get("session")
+        if not isinstance(session, str):
+            session = None
+        try:
+            return self._route(connection, header, session, data, offset)
+        except HyphaError as error:
+            self._reject(connection, session, header.get("to"), str(error))
+            return None
+
+    def _route(
+        self, connection: Connection, header: dict[str, Any], session: str | None, data: bytes, offset: int
+    ) -> Gate | None:
+        workspace, client = _target(header.get("to"), connection.address.workspace)
+        rest = memoryview(data)[offset:]
+        if client == "*":
+            return self._broadcast(connection, header, workspace, rest)
+        to = f"{workspace}/{client}"
+        role = role_of(workspace, client)
+        if role is not None:
+            gate = self._roles.gate(connection, role)
+            if gate is not None:
+                connection.block(gate, retry=data)
+                return None
+            _TO_ROLE.inc()
+            frame = connection.stamp.frame(header, to, rest)
+            self._roles.send(connection, role, to=to, method=header.get("method"), session=session, frame=frame)
+            return None
+        peer = self._table.peer(workspace, client)
+        if peer is not None:
+            _TO_LOCAL.inc()
+            return peer.deliver((connection.stamp.header(header, to), rest))
+        _TO_BUS.inc()
+        return self._publish(connection, workspace, client, session, connection.stamp.header(header, to), rest)
+
+    def _publish(
+        self, connection: Connection, workspace: str, client: str, session: str | None, head: bytes, rest: memoryview
+    ) -> Gate | None:
+        reply = ""
+        if session is not None and len(session) <= _MAX_SESSION:
+            # Nobody listens there -> the bus answers on this subject, and the caller is told at once.
+            reply = f"{no_responders_prefix(self._bus.instance)}.c.{connection.number}.{encode_token(session)}"
+        subject = client_frames(workspace, client)
+        self._bus.publish(subject, envelope.frame(self._bus.instance_bytes, head), rest, reply=reply)
+        gate = self._windows.charge(subject, _BODY + len(head) + len(rest))
+        return gate if gate is not None else self._congested()
+
+    def _broadcast(
+        self, connection: Connection, header: dict[str, Any], workspace: str, rest: memoryview
+    ) -> Gate | None:
+        if not connection.may_broadcast:
+            raise PermissionDenied(
+                f"Read-only client {connection.address} cannot broadcast messages. "
+                "Only point-to-point messages are allowed for read-only clients."
+            )
+        if workspace != connection.address.workspace:
+            raise PermissionDenied(f"Broadcasting into another workspace is not allowed: {workspace}")
+        _TO_MEMBERS.inc()
+        event_type = header.get("type")
+        body = connection.stamp.frame(header, f"{workspace}/*", rest)
+        label = event_type if isinstance(event_type, str) else ""
+        self._bus.publish(workspace_events(workspace), envelope.event(self._bus.instance_bytes, label, body))
+        return self._congested()
+
+    def from_bus(self, connection: Connection, subject: str, reply: str, payload: bytes) -> None:
+        """Deliver what another process sent to a connection of this gateway."""
+        kind = payload[0]
+        if kind == envelope.Kind.FRAME:
+            body = memoryview(payload)[_BODY:]
+            connection.deliver((body,))
+            # A receipt means "written"; while the client reads slowly it is held back, and the sender waits.
+            taken = connection.receipts.add(payload[_SOURCE].decode(), len(payload))
+            if taken >= RECEIPT_BYTES and connection.full_since is None:
+                self.acknowledge(connection)
+        else:
+            opened = envelope.open_envelope(payload)
+            if opened.kind is envelope.Kind.ANSWER:
+                self._roles.answered(connection.number, opened.label)
+            connection.deliver((opened.body,))
+
+    def acknowledge(self, connection: Connection) -> None:
+        """Tell other gateways what a connection has taken from them."""
+        if not self._bus.is_connected:
+            return
+        subject = client_frames(connection.address.workspace, connection.address.client)
+        for source, size in connection.receipts.due():
+            self._bus.publish(gateway_verb(source, "receipt"), pack([subject, size]))
+
+    def undeliverable(self, tail: str, subject: str) -> None:
+        """The bus found nobody at ``subject`` for a frame of ours."""
+        kind, _, rest = tail.partition(".")
+        if kind == "r":
+            self._roles.undeliverable(rest)
+            return
+        self._windows.forget(subject)
+        number, _, token = rest.partition(".")
+        connection = self._table.by_number(int(number))
+        if kind == "c" and connection is not None:
+            metrics.PEER_NOT_FOUND.inc()
+            peer = "/".join(parse_client_frames(subject))
+            connection.reject(decode_token(token), peer, f"Target peer {peer} is not connected")
+
+    def _reject(self, connection: Connection, session: str | None, to: object, text: str) -> None:
+        """Answer a call that could not be routed; without a session nobody waits and the frame is dropped."""
+        if session is None:
+            return
+        target = to if isinstance(to, str) and to else "*"
+        if "/" not in target:
+            target = f"{connection.address.workspace}/{target}"
+        connection.reject(session, target, text)
+
+    def _on_receipt(self, subject: str, reply: str, payload: bytes) -> None:
+        target, size = unpack(payload)
+        self._windows.receipt(target, size)
+
+    def _congested(self) -> Gate | None:
+        """Return the gate of the bus connection while it takes less than it is given."""
+        if self._congestion is None and self._bus.is_congested:
+            self._congestion = Gate()
+            self._waiting = asyncio.create_task(self._wait_for_bus(self._congestion))
+        return self._congestion
+
+    async def _wait_for_bus(self, gate: Gate) -> None:
+        try:
+            await self._bus.written()
+        finally:
+            self._congestion = None
+            gate.open()
+
+    def interest_handler(self, connection: Connection) -> partial[None]:
+        return partial(self.from_bus, connection)
+
+
+def _target(to: object, own_workspace: str) -> tuple[str, str]:
+    """Return (workspace, client) of a header's ``to``; client ``*`` means the members of the workspace."""
+    if not isinstance(to, str) or not to:
+        raise PeerNotFound("Target is missing")
+    workspace, slash, client = to.partition("/")
+    if not slash:
+        return own_workspace, to
+    if not workspace or not client or "/" in client:
+        raise PeerNotFound(f"Target peer {to} is not connected")
+    return workspace, client

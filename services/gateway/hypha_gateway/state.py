@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypha_common.bus import Bus
+from hypha_common.ids import Address
+from hypha_common.rpc.peer import RpcPeer
+from hypha_common.settings import Settings
+from hypha_common.verifier import Authenticator, TokenVerifier
+
+from .local_client import LocalClient
+
+__all__ = ["GatewayState"]
+
+
+@dataclass(slots=True)
+class GatewayState:
+    """What HTTP handlers need of the gateway; found at ``request.app.state.gateway``."""
+
+    settings: Settings
+    bus: Bus
+    verifier: TokenVerifier  # judges the cluster's own tokens at once
+    authenticator: Authenticator  # any token; asks auth where it must
+    client: LocalClient
+    draining: bool = False
+
+    @property
+    def peer(self) -> RpcPeer:
+        """The gateway's own RPC client."""
+        return self.client.peer
+
+    async def sender_for(self, workspace: str) -> Address:
+        """Return the address as which the gateway calls on behalf of somebody in ``workspace``."""
+        return await self.client.sender_for(workspace)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from hypha_common.errors import Conflict, HyphaError, NotFound, Unavailable
+from hypha_common.subjects import gateway_verb
+from hypha_common.wire import pack
+
+from . import metrics
+from .registry.gateways import role_gateway
+from .registry.sweep import audit, count_rows, sweep_gateways, unload_idle
+
+if TYPE_CHECKING:
+    from hypha_common.bus import Bus
+    from hypha_common.db import Shard
+
+    from .events import Events
+    from .stores import Stores
+
+__all__ = ["Lifetime", "kick"]
+
+log = structlog.get_logger(__name__)
+
+SWEEP_INTERVAL_S = 1.0
+AUDIT_INTERVAL_S = 30.0
+# After a crash of PostgreSQL: clients are back within seconds, but people may come back to a workspace they made.
+FORGOTTEN_GRACE_S = 600.0
+
+_ROLE_PREFIX = role_gateway("")
+
+
+def kick(
+    bus: Bus, gateway: str, workspace: str, client_id: str, *, before_generation: int | None, code: int, reason: str
+) -> None:
+    """
+    Tell a gateway to close the connection of a client, if its generation is less than ``before_generation``.
+
+    Nobody waits: should the message be lost, the connection is one that owns no rows any more.
+
+    """
+    if gateway.startswith(_ROLE_PREFIX):
+        return
+    message = {
+        "workspace": workspace,
+        "client_id": client_id,
+        "before_generation": before_generation,
+        "code": code,
+        "reason": reason,
+    }
+    try:
+        bus.publish(gateway_verb(gateway, "kick"), pack(message))
+    except Unavailable:
+        log.warning("kick_lost", client=f"{workspace}/{client_id}", reason="bus disconnected")
+
+
+class Lifetime:
+    """
+    Ends clients and workspaces, with events and kicks; :meth:`run` sweeps up what nobody ended.
+
+    Every replica sweeps: row locks give each piece of work to one of them.
+
+    """
+
+    def __init__(self, stores: Stores, events: Events, bus: Bus, *, grace_s: float) -> None:
+        self._stores = stores
+        self._events = events
+        self._bus = bus
+        self._grace_s = grace_s
+
+    async def disconnect(self, workspace: str, client_id: str, generation: int) -> bool:
+        """Remove what a connection that ended left. False where that was done, or a newer one has taken over."""
+        removed = await self._stores.clients.remove(workspace, client_id, generation, grace_s=self._grace_s)
+        if removed:
+            self._events.client_disconnected(workspace, client_id)
+        return removed
+
+    async def remove_client(
+        self, workspace: str, client_id: str, generation: int, *, code: int = 1001, reason: str = ""
+    ) -> bool:
+        """End a connection: kick, remove its rows, tell the others. False where that generation is gone already."""
+        client = await self._stores.clients.get(workspace, client_id)
+        if client is None or client.generation != generation:
+            return False
+        removed = await self.disconnect(workspace, client_id, generation)
+        kick(
+            self._bus, client.gateway, workspace, client_id,
+            before_generation=generation + 1, code=code, reason=reason,
+        )  # fmt: skip
+        if removed:
+            metrics.DISCONNECTS.labels("removed").inc()
+        return removed
+
+    async def delete_workspace(self, workspace: str, *, notify: str | None) -> None:
+        """
+        Delete a workspace with all in it, and close its connections; ``workspace_deleted`` goes to ``notify``.
+
+        Raises NotFound, or Conflict for the workspaces that the cluster needs.
+
+        """
+        record = await self._stores.workspaces.get(workspace)
+        if record is None:
+            raise NotFound(f"Workspace not found: {workspace}")
+        if record.system:
+            raise Conflict(f"Workspace {workspace} cannot be deleted")
+        clients = await self._stores.workspaces.delete(workspace)
+        for client in clients or ():
+            self._events.client_disconnected(workspace, client.client_id)
+            kick(
+                self._bus, client.gateway, workspace, client.client_id,
+                before_generation=client.generation + 1, code=1001, reason=f"Workspace unloaded: {workspace}",
+            )  # fmt: skip
+        if notify is not None:
+            self._events.emit(notify, "workspace_deleted", record.dump())
+
+    async def run(self) -> None:
+        """Sweep until cancelled. A database that is away is tried again at the next pass."""
+        loop = asyncio.get_running_loop()
+        next_audit = loop.time() + random.uniform(0.1, 1) * AUDIT_INTERVAL_S
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S * random.uniform(0.8, 1.0))
+            full = loop.time() >= next_audit
+            if full:
+                next_audit = loop.time() + AUDIT_INTERVAL_S
+            with metrics.SWEEP_SECONDS.time():
+                for shard in self._stores.database.all():
+                    await self._sweep_safely(shard, full=full)
+
+    async def _sweep_safely(self, shard: Shard, *, full: bool) -> None:
+        try:
+            await self.sweep(shard, full=full)
+            metrics.SWEEPS.labels("done").inc()
+        except HyphaError as error:
+            metrics.SWEEPS.labels("failed").inc()
+            log.warning("sweep_failed", error=str(error))
+        except Exception:  # the edge of this task: a pass that fails must not be the last one
+            metrics.SWEEPS.labels("failed").inc()
+            log.exception("sweep_failed")
+
+    async def sweep(self, shard: Shard, *, full: bool = False) -> None:
+        """Do one pass over a database; a full one also looks for rows that should not be there."""
+        removed = await sweep_gateways(shard, grace_s=self._grace_s)
+        if removed.gateways:
+            log.warning("gateways_swept", gateways=removed.gateways, clients=len(removed.clients))
+        self._tell(removed.clients)
+        for unloaded in await unload_idle(shard):
+            metrics.SWEPT.labels("workspace").inc()
+            log.info("workspace_unloaded", workspace=unloaded.workspace.id, deleted=unloaded.deleted)
+            self._events.emit(unloaded.workspace.id, "workspace_unloaded", unloaded.workspace.dump())
+        if full:
+            await self._audit(shard)
+
+    async def _audit(self, shard: Shard) -> None:
+        strays = await audit(shard, grace_s=self._grace_s, forgotten_grace_s=FORGOTTEN_GRACE_S)
+        if strays is not None:
+            self._tell(strays.clients)
+            metrics.SWEPT.labels("service").inc(strays.services)
+            if strays.clients or strays.services:
+                log.warning("registry_repaired", clients=len(strays.clients), services=strays.services)
+
+    def _tell(self, clients: list[tuple[str, str]]) -> None:
+        metrics.SWEPT.labels("client").inc(len(clients))
+        for workspace, client_id in clients:
+            self._events.client_disconnected(workspace, client_id)
+
+    async def count(self) -> None:
+        """Refresh the gauges of registry rows."""
+        totals: dict[str, int] = {}
+        for shard in self._stores.database.all():
+            for kind, rows in (await count_rows(shard)).items():
+                totals[kind] = totals.get(kind, 0) + rows
+        for kind, rows in totals.items():
+            metrics.ROWS.labels(kind).set(rows)

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import structlog
+
+from hypha_common.bus import Bus
+from hypha_common.db import Database
+from hypha_common.errors import HyphaError, Unavailable
+from hypha_common.ids import MANAGER_ADDRESS, new_id
+from hypha_common.rpc.host import RoleHost
+from hypha_common.settings import Settings
+from hypha_common.telemetry import LoopWatch, serve_status
+
+from .connections import Connections
+from .events import Events
+from .lifetime import Lifetime
+from .manager.providers import Providers
+from .manager.service import create_manager
+from .migrate import database_urls, is_current
+from .registry.resolver import Resolver
+from .stores import Stores
+
+__all__ = ["run"]
+
+log = structlog.get_logger(__name__)
+
+_ROLE = "workspace"
+_RETRY_S = 0.5
+_COUNT_INTERVAL_S = 30.0
+
+
+class WorkspaceService:
+    """One replica of the workspace role: everything it is made of, started and stopped in order."""
+
+    def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
+        self.bus = Bus(
+            urls=settings.nats_urls,
+            role=_ROLE,
+            instance=new_id(8),
+            user=settings.nats_user or None,
+            password=settings.nats_password or None,
+            on_fatal=on_fatal,
+        )
+        self.missing = ["starting"]
+
+    def readiness(self) -> list[str]:
+        """Return what is missing, in words; nothing: ready."""
+        return self.missing if self.bus.is_connected else [*self.missing, "bus disconnected"]
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Connect, wait for the schema, serve. Whatever was started is undone by ``stack``, the last first."""
+        await self._database.connect()
+        stack.push_async_callback(self._database.close)
+        await _until_available(self.bus.connect, waits_for="bus")
+        stack.push_async_callback(self.bus.close)
+        await _until_available(self._check_schema, waits_for="database")
+        settings, stores, events = self._settings, Stores.of(self._database, self._settings), Events(self.bus)
+        lifetime = Lifetime(stores, events, self.bus, grace_s=settings.workspace_unload_grace_period)
+        host = RoleHost(self.bus, _ROLE, server_base_url=settings.public_base_url, drain_window_s=settings.drain_window)
+        providers = Providers(host.peer)
+        resolver = Resolver(stores.services, stores.gateways, providers)
+        manager = create_manager(
+            stores=stores, resolver=resolver, lifetime=lifetime, events=events, providers=providers, bus=self.bus,
+            settings=settings,
+        )  # fmt: skip
+        host.add_service(manager, addresses=[MANAGER_ADDRESS])
+        stack.push_async_callback(host.close)
+        await host.start()
+        for work in (lifetime.run(), LoopWatch().run(), _keep_counting(lifetime), self._watch_database()):
+            stack.callback(asyncio.create_task(work).cancel)
+        # First out when stopping: no new requests, while those that run still find everything they need.
+        stack.push_async_callback(self.bus.stop_serving)
+        await Connections(stores, resolver, lifetime, events, providers, self.bus).serve(settings.partition_heads())
+        await self.bus.flush()
+
+    async def _check_schema(self) -> None:
+        for url in database_urls(self._settings):
+            if not await is_current(url):
+                raise Unavailable("The database has not the current schema; run `hypha-workspace migrate`")
+
+    async def _watch_database(self) -> None:
+        """Keep readiness true to the database."""
+        while True:
+            try:
+                await self._database.ping()
+                self.missing = []
+            except HyphaError as error:
+                self.missing = [str(error)]
+            await asyncio.sleep(2.0)
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Run a replica until ``stop`` is set. Raises Unavailable where the bus was lost for good."""
+    fatal: list[str] = []
+
+    def on_fatal(reason: str) -> None:
+        log.error("workspace_fatal", reason=reason)
+        fatal.append(reason)
+        stop.set()
+
+    service = WorkspaceService(settings, on_fatal=on_fatal)
+    status = await serve_status(settings, service.readiness)
+    async with AsyncExitStack() as stack:
+        if status is not None:
+            stack.callback(status.close)
+        starting = asyncio.create_task(service.start(stack))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+        else:
+            starting.result()
+            log.info("workspace_ready", instance=service.bus.instance)
+            await stopping
+        stopping.cancel()
+        log.info("workspace_stopping", instance=service.bus.instance)
+    if fatal:
+        raise Unavailable(fatal[0])
+
+
+async def _until_available(attempt: Callable[[], Awaitable[None]], *, waits_for: str) -> None:
+    """Try until it works; an operator reads once what is being waited for."""
+    told = ""
+    while True:
+        try:
+            await attempt()
+            return
+        except HyphaError as error:
+            if str(error) != told:
+                told = str(error)
+                log.warning("waiting", waits_for=waits_for, error=told)
+        await asyncio.sleep(_RETRY_S)
+
+
+async def _keep_counting(lifetime: Lifetime) -> None:
+    while True:
+        try:
+            await lifetime.count()
+        except HyphaError as error:
+            log.info("rows_not_counted", error=str(error))
+        await asyncio.sleep(_COUNT_INTERVAL_S)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hypha.server.asgi import listening_at
+from hypha.server.cli import main
+from hypha.server.environment_file import load_environment_file
+from hypha.server.other_flags import review
+from hypha_common.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A working directory without .env, and no HYPHA_* variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("HYPHA_"):
+            monkeypatch.delenv(name)
+
+
+def test_check_config(capsys: pytest.CaptureFixture[str]) -> None:
+    """Flags of contract 01 §6 that mean something are settings."""
+    flags = ["--host=0.0.0.0", "--port=1", "--base-path=/a", "--allow-origins", "x", "y", "--server-id=s", "--from-env"]
+    assert main(["check-config", *flags, "--root-token", "x" * 40]) == 0
+    output = capsys.readouterr().out
+    assert "allow_origins = x y  (flag --allow-origins)" in output
+    assert "root_token = ********" in output
+
+
+def test_flags_that_mean_nothing_here_are_accepted_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "--redis-uri", "redis://x", "--reset-redis", "--minio-port", "9"]) == 0
+    errors = capsys.readouterr().err
+    assert "warning: --redis-uri has no effect: there is no Redis" in errors
+    assert "--reset-redis has no effect" in errors
+    assert "--minio-port has no effect" in errors
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--enable-s3"],
+        ["--start-minio-server"],
+        ["--enable-server-apps"],
+        ["--enable-local-auth"],
+        ["--startup-functions", "a.py:f"],
+        ["--static-mounts", "/a:b"],
+    ],
+)
+def test_flags_that_would_silently_do_nothing_important_are_refused(
+    capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert main(flags) == 1
+    assert f"{flags[0]} cannot be used: this release has no " in capsys.readouterr().err
+
+
+def test_the_same_from_the_environment() -> None:
+    """A switch counts where it is on."""
+    assert review({}, {"HYPHA_ENABLE_S3": "false", "HYPHA_REDIS_URI": ""}) == []
+    assert "HYPHA_REDIS_URI has no effect" in review({}, {"HYPHA_REDIS_URI": "redis://x"})[0]
+    with pytest.raises(ConfigurationError, match="HYPHA_ENABLE_S3 cannot be used"):
+        review({}, {"HYPHA_ENABLE_S3": "true"})
+
+
+def test_sqlite_is_refused_with_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["--database-uri", "sqlite+aiosqlite:///x.db"]) == 1
+    assert "SQLite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--prot", "--redis"])
+def test_unknown_flag_is_refused(flag: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([flag, "1"])
+    assert caught.value.code == 2
+
+
+def test_environment_file(tmp_path: Path) -> None:
+    """The nearest .env of the tree; what is set already wins."""
+    (tmp_path / ".env").write_text("# ours\nexport A=1\nB='two words'\nC=3 # three\n\nD=\n")
+    (tmp_path / "below").mkdir()
+    environ = {"A": "kept"}
+    assert load_environment_file(environ, tmp_path / "below") == tmp_path / ".env"
+    assert environ == {"A": "kept", "B": "two words", "C": "3", "D": ""}
+
+
+def test_environment_file_with_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1\nB\n")
+    with pytest.raises(ConfigurationError, match=r"\.env:2: not of the form"):
+        load_environment_file({}, tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of somebody else")
+def test_environment_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1")
+    os.chown(tmp_path / ".env", 12345, 12345)
+    environ: dict[str, str] = {}
+    load_environment_file(environ, tmp_path)
+    assert environ == {}
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "expected"),
+    [
+        (["uvicorn", "hypha.server:app"], {}, ("127.0.0.1", 8000)),
+        (["uvicorn", "hypha.server:app", "--host", "::1", "--port=9"], {}, ("::1", 9)),
+        (["hypercorn", "-b", "0.0.0.0:9", "hypha.server:app"], {}, ("0.0.0.0", 9)),
+        (["uvicorn", "hypha.server:app"], {"HYPHA_PORT": "9527", "HYPHA_HOST": "a"}, ("a", 9527)),
+        (["uvicorn", "--port", "9"], {"HYPHA_PORT": "9"}, ("127.0.0.1", 9)),
+        (["uvicorn"], {"HYPHA_PORT": "tcp://10.0.0.1:9"}, ("127.0.0.1", 8000)),
+    ],
+)
+def test_where_an_asgi_server_listens(argv: list[str], environ: dict[str, str], expected: tuple[str, int]) -> None:
+    assert listening_at(argv, environ) == expected
+
+
+def test_asgi_server_and_environment_disagree() -> None:
+    with pytest.raises(ValueError, match="HYPHA_PORT=1 contradicts"):
+        listening_at(["uvicorn", "--port", "2"], {"HYPHA_PORT": "1"})
