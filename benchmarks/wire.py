@@ -129,7 +129,7 @@ async def measure_wire(arguments: argparse.Namespace) -> Report:
             async with asyncio.timeout(STEP_LIMIT_S):
                 measured = await steps[name]()
         results[name] = {**measured, "cpu": window.report(measured.get("operations"))}
-        await asyncio.sleep(0.5)  # what the server cleans up must not weigh on the next step
+        await asyncio.sleep(1)  # what the server cleans up must not weigh on the next step
     return results
 
 
@@ -140,6 +140,6 @@ async def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="The frames of a hypha-rpc client from a light load generator.")
     add_server_arguments(parser)
-    parser.add_argument("--connects", type=int, default=400, help="clients of the connect burst")
+    parser.add_argument("--connects", type=int, default=200, help="clients of the connect burst")
     parser.add_argument("--step", action="append", help="repeatable; default: every step")
     run(main(parser.parse_args()))

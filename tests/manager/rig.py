@@ -1,7 +1,7 @@
 """
-A workspace service in this process, and a gateway just large enough for `hypha-rpc` to talk to it.
+A gateway just large enough for `hypha-rpc` clients in this process to talk to the services on the bus.
 
-The database, the bus, the registry, the manager and the client are the real ones; only the websocket is missing.
+The services, the database, the bus and the client are the real ones; only the websocket is missing.
 """
 
 from __future__ import annotations
@@ -14,61 +14,19 @@ from hypha_rpc.rpc import RPC
 
 from hypha_common import envelope
 from hypha_common.bus import Bus
-from hypha_common.db import Database
-from hypha_common.ids import MANAGER_ADDRESS, MANAGER_ID, Address, new_id
+from hypha_common.ids import MANAGER_ID, Address, new_id
 from hypha_common.principal import Permission, Principal, Scope
-from hypha_common.rpc import RoleHost, Router
+from hypha_common.rpc import Router
 from hypha_common.settings import Settings
-from hypha_common.subjects import client_frames, gateway_verb, workspace_events
+from hypha_common.subjects import client_frames, gateway_verb, partition_of, role_verb, workspace_events
 from hypha_common.wire import Stamp, split_frame
-from hypha_workspace.events import Events
-from hypha_workspace.lifetime import Lifetime
-from hypha_workspace.manager.providers import Providers
-from hypha_workspace.manager.service import create_manager
-from hypha_workspace.registry.admission import ConnectRequest
-from hypha_workspace.registry.resolver import Resolver
-from hypha_workspace.stores import Stores
-
-
-class Workspaces:
-    """One replica of the workspace role, without its verbs."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.bus = make_bus(settings, "workspace")
-        self.database = Database.from_settings(settings, "test")
-        self.stores = Stores.of(self.database, settings)
-        self.host = RoleHost(self.bus, "workspace", server_base_url=settings.public_base_url)
-        providers = Providers(self.host.peer)
-        events = Events(self.bus)
-        self.manager = create_manager(
-            stores=self.stores,
-            resolver=Resolver(self.stores.services, self.stores.gateways, providers),
-            lifetime=Lifetime(self.stores, events, self.bus, grace_s=1.0),
-            events=events,
-            providers=providers,
-            bus=self.bus,
-            settings=settings,
-        )
-        self.host.add_service(self.manager, addresses=[MANAGER_ADDRESS])
-
-    async def start(self) -> None:
-        await self.bus.connect()
-        await self.database.connect()
-        await self.host.start()
-
-    async def stop(self) -> None:
-        await self.host.close()
-        await self.bus.close()
-        await self.database.close()
 
 
 class Gateway:
     """Holds connections of `hypha-rpc` clients: stamps and routes what they send, filters events."""
 
-    def __init__(self, settings: Settings, stores: Stores) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.bus = make_bus(settings, "gateway")
-        self.stores = stores
-        self.settings = settings
         self._links: dict[tuple[str, str], Link] = {}
 
     async def start(self) -> None:
@@ -83,10 +41,15 @@ class Gateway:
 
     async def connect(self, client_id: str, principal: Principal, workspace: str) -> Client:
         """Admit a client and return it, registered."""
-        request = ConnectRequest(workspace, client_id, self.bus.instance, principal)
-        admitted = await self.stores.admission.admit(request, take_over=True)
-        assert admitted is not None
-        link = Link(self, workspace, client_id, admitted.principal, admitted.generation)
+        message = {
+            "workspace": workspace,
+            "client_id": client_id,
+            "user": principal.dump(),
+            "gateway": self.bus.instance,
+            "reconnect": True,
+        }
+        admitted = await self.bus.request(role_verb("workspace", partition_of(workspace), "connect"), message)
+        link = Link(self, workspace, client_id, Principal.load(admitted["user"]), admitted["generation"])
         self._links[workspace, client_id] = link
         await link.listen()
         return await Client.over(link)
@@ -115,9 +78,7 @@ class Link:
     _enable_reconnect = False
     _closed = False
 
-    def __init__(
-        self, gateway: Gateway, workspace: str, client_id: str, principal: Principal, generation: int
-    ) -> None:
+    def __init__(self, gateway: Gateway, workspace: str, client_id: str, principal: Principal, generation: int) -> None:
         self.workspace = workspace
         self.client_id = client_id
         self.generation = generation

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -34,7 +35,7 @@ async def test_generate_and_use(gateway: Gateway, codec: TokenCodec) -> None:
     reader = codec.verify(await a.manager.generate_token({"permission": "read", "expires_in": 60}))
     assert reader.principal.permission("ws-user-tom") is Permission.READ
     b = await gateway.connect("b", verified.principal, "ws-user-tom")
-    with pytest.raises(RemoteException, match="PermissionError: Only admin can generate token."):
+    with pytest.raises(RemoteException, match=r"PermissionError: Only admin can generate token."):
         await b.manager.generate_token({"permission": "admin"})
 
 
@@ -81,3 +82,17 @@ async def test_without_auth_service(gateway: Gateway) -> None:
     a = await gateway.connect("a", user("out"), "ws-user-out")
     with pytest.raises(RemoteException, match="ConnectionError"):
         await a.manager.generate_token()
+
+
+async def test_a_service_of_a_role(gateway: Gateway, codec: TokenCodec) -> None:
+    """What the cluster itself provides is found and called like anybody's service."""
+    a = await gateway.connect("a", user("log"), "ws-user-log")
+    assert codec
+    for _ in range(50):
+        if await a.manager.list_services({"workspace": "public", "service_id": "hypha-login"}):
+            break
+        await asyncio.sleep(0.1)
+    login = await a.manager.get_service("public/hypha-login")
+    assert login["id"] == "public/hypha-auth:hypha-login"
+    started = await login["start"]()
+    assert await login["check"](started["key"], timeout=0) is None

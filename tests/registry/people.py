@@ -39,10 +39,10 @@ async def join(
 
 
 def service(
-    workspace: str, client_id: str, name: str, *, type: str = "generic", app_id: str = "*", **config: Any
+    workspace: str, client_id: str, name: str, *, kind: str = "generic", app_id: str = "*", **config: Any
 ) -> Registration:
     registration = read_registration(
-        {"id": f"{workspace}/{client_id}:{name}", "type": type, "app_id": app_id, "config": config},
+        {"id": f"{workspace}/{client_id}:{name}", "type": kind, "app_id": app_id, "config": config},
         workspace=workspace,
         client_id=client_id,
         principal=user(),
@@ -51,9 +51,7 @@ def service(
     return registration
 
 
-async def register(
-    stores: Stores, admitted: Admitted, client_id: str, name: str, **options: Any
-) -> Registration:
+async def register(stores: Stores, admitted: Admitted, client_id: str, name: str, **options: Any) -> Registration:
     workspace = admitted.principal.scope.current_workspace
     assert workspace is not None
     registration = service(workspace, client_id, name, **options)

@@ -58,7 +58,7 @@ async def test_anonymous_workspace_comes_back_for_its_token(stores: Stores) -> N
 
 @pytest.mark.parametrize("workspace", ["ws-nowhere", "ws-user-bob"])
 async def test_unknown_workspace(stores: Stores, workspace: str) -> None:
-    with pytest.raises(NotFound, match=f"^Workspace {workspace} does not exist or is not accessible$") as caught:
+    with pytest.raises(NotFound, match=rf"^Workspace {workspace} does not exist or is not accessible$") as caught:
         await join(stores, user(), workspace=workspace)
     assert caught.value.rpc_type == "KeyError"
     assert await stores.workspaces.get(workspace) is None
@@ -66,7 +66,7 @@ async def test_unknown_workspace(stores: Stores, workspace: str) -> None:
 
 async def test_foreign_workspace(stores: Stores) -> None:
     await join(stores, user("bob"))
-    with pytest.raises(PermissionDenied, match="^Permission denied for workspace: ws-user-bob$"):
+    with pytest.raises(PermissionDenied, match=r"^Permission denied for workspace: ws-user-bob$"):
         await join(stores, user(), workspace="ws-user-bob")
     assert await stores.clients.get("ws-user-bob", "c2") is None
     read_only = await join(stores, user(ws_user_bob="r"), "c2", workspace="ws-user-bob")
@@ -143,13 +143,13 @@ async def test_concurrent_connections_of_one_client(stores: Stores) -> None:
 async def test_limits(stores: Stores) -> None:
     for number in range(5):
         await join(stores, user(), f"c{number}")
-    with pytest.raises(QuotaExceeded, match="^Connection limit exceeded: workspace ws-user-alice has 5/5 clients$"):
+    with pytest.raises(QuotaExceeded, match=r"^Connection limit exceeded: workspace ws-user-alice has 5/5 clients$"):
         await join(stores, user(), "c5")
     await join(stores, user(), "c4")  # the same client again
     await stores.workspaces.create(Workspace(id="ws-more", owners=("alice",)))
     for number in range(2):
         await join(stores, user(), f"c{number}", workspace="ws-more")
-    with pytest.raises(QuotaExceeded, match="^Connection limit exceeded: user alice has 7/7 connections$"):
+    with pytest.raises(QuotaExceeded, match=r"^Connection limit exceeded: user alice has 7/7 connections$"):
         await join(stores, user(), "c3", workspace="ws-more")
     for number in range(3, 6):
         await join(stores, root_principal(), f"c{number}", workspace="ws-more")

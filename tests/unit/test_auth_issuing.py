@@ -49,7 +49,7 @@ def test_grandchild() -> None:
 
 
 def test_no_permission() -> None:
-    with pytest.raises(PermissionDenied, match="^You do not have any permission for workspace: ws-c$"):
+    with pytest.raises(PermissionDenied, match=r"^You do not have any permission for workspace: ws-c$"):
         child_of(ALICE, {"workspace": "ws-c"})
 
 

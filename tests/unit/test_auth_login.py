@@ -13,7 +13,7 @@ from hypha_auth.repository import LoginSessions
 from hypha_auth.waiters import Waiters
 from hypha_common.bus import Bus
 from hypha_common.db import Database
-from hypha_common.errors import HyphaError, Unavailable
+from hypha_common.errors import HyphaError, PermissionDenied, Unavailable
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.revocation import RevokedTokens
 from hypha_common.tokens import TokenCodec, VerifiedToken
@@ -25,11 +25,11 @@ from tests.fixtures.auth import (
     auth_settings,
     bus,
     nats_url,
-    postgres_url,
+    postgres,
     start_bus,
 )
 
-__all__ = ["auth_database", "auth_settings", "bus", "nats_url", "postgres_url"]
+__all__ = ["auth_database", "auth_settings", "bus", "nats_url", "postgres"]
 
 CODEC = TokenCodec(SECRET)
 VERIFIER = TokenVerifier(CODEC, RevokedTokens())
@@ -39,6 +39,12 @@ BASE = "http://hub.example.org"
 
 def verify(token: str) -> VerifiedToken:
     return RootToken(ROOT_TOKEN).verify(token) or VERIFIER.verify(token, None)
+
+
+async def owned(user: Principal, workspace: str) -> Permission:
+    if (user.id, workspace) != ("alice", "ws-mine"):
+        raise PermissionDenied(f"{user.id} has no permission to access {workspace}")
+    return Permission.ADMIN
 
 
 def token_of(principal: Principal = ALICE, life_s: float = 60, **scope: Any) -> str:
@@ -53,6 +59,7 @@ async def login_at(bus: Bus, database: Database, life_s: float = 30) -> Login:
         sessions=LoginSessions(database.home),
         codec=CODEC,
         verify=verify,
+        owned=owned,
         waiters=waiters,
         public_base_url=BASE,
         life_s=life_s,
@@ -157,13 +164,16 @@ async def test_workspace(login: Login) -> None:
 
 
 async def test_owner_without_a_grant(login: Login) -> None:
-    """Who owns the workspace by its record shall be let in by the record: the token grants nothing by itself."""
+    """What the record of the workspace grants is written into the token; who is no owner gets none."""
     key = (await login.start("ws-mine"))["key"]
     await login.report(key, token_of())
     handed = CODEC.verify(await login.check(key, 0))
     assert handed.workspace == "ws-mine"
-    assert handed.principal.permission("ws-mine") is Permission.NONE
+    assert handed.principal.scope.workspaces == {"ws-mine": Permission.ADMIN}
     assert handed.expires_at == pytest.approx(time.time() + 3600, abs=5)
+    key = (await login.start("ws-foreign"))["key"]
+    error = await fails(login.report(key, token_of()))
+    assert error == "PermissionError: alice has no permission to access ws-foreign"
 
 
 async def test_limited_tokens_stay_limited(login: Login) -> None:

@@ -10,9 +10,9 @@ from hypha_auth.migrate import is_current, migrate
 from hypha_auth.repository import LoginSessions, RevokedTokenRows
 from hypha_common.db import Database
 from hypha_common.settings import Settings
-from tests.fixtures.auth import auth_database, auth_settings, nats_url, postgres_url
+from tests.fixtures.auth import auth_database, auth_settings, nats_url, postgres
 
-__all__ = ["auth_database", "auth_settings", "nats_url", "postgres_url"]
+__all__ = ["auth_database", "auth_settings", "nats_url", "postgres"]
 
 
 async def test_migrate_again_and_at_once(auth_settings: Settings) -> None:
@@ -24,7 +24,7 @@ async def test_migrate_again_and_at_once(auth_settings: Settings) -> None:
 
 async def test_is_current_of_an_empty_database(auth_settings: Settings, auth_database: Database) -> None:
     await auth_database.home.execute("CREATE DATABASE fresh")
-    url = auth_settings.database_url.replace("/postgres", "/fresh")
+    url = auth_settings.database_url.rpartition("/")[0] + "/fresh"
     assert not await is_current(url)
     await asyncio.to_thread(migrate, auth_settings.replace(database_url=url))
     assert await is_current(url)

@@ -24,11 +24,11 @@ from tests.fixtures.auth import (
     bus,
     eventually,
     nats_url,
-    postgres_url,
+    postgres,
     start_bus,
 )
 
-__all__ = ["auth_database", "auth_settings", "bus", "nats_url", "postgres_url"]
+__all__ = ["auth_database", "auth_settings", "bus", "nats_url", "postgres"]
 
 CODEC = TokenCodec(SECRET)
 HOME = "ws-user-alice"

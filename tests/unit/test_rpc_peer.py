@@ -8,7 +8,10 @@ from typing import Any
 import numpy
 import pytest
 from hypha_rpc.rpc import RPC, RemoteException
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rpc_support import SERVER, Switch, principal
+from structlog.testing import capture_logs
 
 from hypha_common.errors import (
     DeadlineExceeded,
@@ -24,6 +27,20 @@ from hypha_common.wire import Stamp, pack_frame
 
 MANAGER = "*/manager-hypha"
 HOST = "public/hypha-auth"
+
+WORDS = ["_rtype", "_rvalue", "_rtarget", "_rmethod", "_rdtype", "_rshape", "resolve", "reject", "interval", "a"]
+METHODS = [
+    "services.default.echo",
+    "services.default.add",
+    "services.default.whoami",
+    "services.default.count",
+    "services.built-in.get_service",
+    "services.built-in.message_cache.create",
+    "services.built-in.message_cache.set",
+    "services.built-in.message_cache.process",
+    "s1.resolve",
+    "s1.x",
+]
 
 
 class Sample:
@@ -293,6 +310,8 @@ async def test_returned_function(switch: Switch, peer: RpcPeer) -> None:
     server = await service_of(switch.client("ws-a", "one"), MANAGER, "default")
     adder = await server.make_adder(3)
     assert await adder(4) == 7
+    with pytest.raises(RemoteException, match="TypeError: missing a required argument: 'b'"):
+        await adder()
     other = switch.client("ws-b", "two")._generate_remote_method(dict(adder.__rpc_object__))
     with pytest.raises(RemoteException, match="Access denied for method call"):
         await other(4)
@@ -542,7 +561,7 @@ async def test_peer_not_found(switch: Switch, peer: RpcPeer) -> None:
 async def test_timeout(switch: Switch, peer: RpcPeer) -> None:
     """A callee that neither answers nor beats is given up, and nothing stays behind."""
     switch.places["ws-a/mute"] = lambda frame: None
-    with pytest.raises(DeadlineExceeded, match="Method call timed out: ws-a/mute:services.svc.f"):
+    with pytest.raises(DeadlineExceeded, match=r"Method call timed out: ws-a/mute:services\.svc\.f"):
         await call(peer, "ws-a/mute", "services.svc.f", lambda: None, timeout=0.05)
     assert idle(peer)
 
@@ -689,12 +708,56 @@ async def test_deeply_nested_arguments(switch: Switch, peer: RpcPeer) -> None:
     """Nesting beyond what can be decoded is refused, not a crash."""
     stamp = Stamp(sender="ws-a/raw", workspace="ws-a", user=principal("ws-a").dump())
     head = {"type": "method", "method": "services.default.echo", "session": "s1"}
+    peer.receive(stamp.frame(head, MANAGER, b"\x81\xa4args\x91\x81\x91\x01\x02"))  # a list as a key
     for depth in (900, 5000, 100_000):
         peer.receive(stamp.frame(head, MANAGER, b"\x81\xa4args" + b"\x91" * depth + b"\xc0"))
         peer.receive(stamp.frame(head, MANAGER, b"\x81\xa4args" + b"\x91" * depth))
     await settled()
     assert set(switch.methods()) <= {"reject"}
     assert idle(peer)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 10) | st.sampled_from(["", "*", "a/b", MANAGER, "s1", "services"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=8,
+)
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.just("method") | VALUES,
+        "from": st.sampled_from(["ws-a/x", "x"]) | VALUES,
+        "to": st.sampled_from([MANAGER, HOST, "y"]) | VALUES,
+        "method": st.sampled_from(METHODS) | VALUES,
+        "session": st.just("s1") | VALUES,
+        "ws": VALUES,
+        "user": VALUES,
+        "parent": VALUES,
+    },
+)
+EXTRAS = st.fixed_dictionaries(
+    {}, optional={"args": VALUES, "with_kwargs": VALUES, "promise": st.just("*") | VALUES, "t": VALUES}
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(HEADERS, EXTRAS | st.binary(max_size=20))
+def test_any_frame(header: dict[str, Any], extra: dict[str, Any] | bytes) -> None:
+    """No frame whatever makes the peer raise, log an error, or keep something."""
+
+    async def run() -> None:
+        switch = Switch()
+        peer = switch.peer([MANAGER, HOST])
+        peer.add_service(Service.of("default", Sample(), visibility="public"), addresses=[MANAGER])
+        tail = extra if isinstance(extra, bytes) else pack_frame(extra)
+        peer.receive(pack_frame(header) + tail)
+        await settled()
+        await switch.close()
+        assert idle(peer)
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
 
 
 # --- the built-in service

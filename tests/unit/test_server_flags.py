@@ -64,9 +64,7 @@ def test_the_same_from_the_environment() -> None:
         review({}, {"HYPHA_ENABLE_S3": "true"})
 
 
-def test_sqlite_is_refused_with_a_sentence(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sqlite_is_refused_with_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["--database-uri", "sqlite+aiosqlite:///x.db"]) == 1
     assert "SQLite" in capsys.readouterr().err
 

@@ -216,6 +216,12 @@ def test_id_without_jti_ignores_how_the_signature_is_written(codec: TokenCodec) 
         assert codec.verify(twin).token_id == codec.verify(token).token_id
 
 
+@pytest.mark.parametrize("extra", ["\n", "=", ";", "\r\nSet-Cookie: a=b", "\x00"])
+def test_nothing_is_skipped_in_a_token(codec: TokenCodec, extra: str) -> None:
+    """A good token with something added is not a good token."""
+    assert refused(codec, signed() + extra) == "Error decoding token headers."
+
+
 def test_short_secret() -> None:
     """A weak secret stops the process before it serves anybody."""
     with pytest.raises(ConfigurationError, match="at least 32 bytes"):

@@ -95,7 +95,7 @@ def add_settings(parser: argparse.ArgumentParser, role: str) -> None:
     group.add_argument("--config", metavar="FILE", help="TOML file with settings (HYPHA_CONFIG)")
     for row in OPTIONS.values():
         if row.used_by(role) and (not row.secret or _ALLOWED_SECRETS.get(role) == row.name):
-            group.add_argument(row.flag, dest=_PREFIX + row.name, default=None, help=_help(row), **_shape(row))
+            group.add_argument(*row.flags, dest=_PREFIX + row.name, default=None, help=_help(row), **_shape(row))
 
 
 def given_flags(parsed: argparse.Namespace) -> dict[str, Any]:

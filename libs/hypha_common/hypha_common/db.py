@@ -69,7 +69,13 @@ class Shard:
             server_settings={
                 "application_name": application,
                 "jit": "off",
+                # Our statements find rows by index whatever the values are: planning each execution is wasted, and a
+                # plan that was made while a table was small must do when it is not.
+                "plan_cache_mode": "force_generic_plan",
+                "enable_seqscan": "off",
                 "statement_timeout": str(int(_COMMAND_TIMEOUT_S * 1000)),
+                # A process that hangs in a transaction must not hold its locks for ever.
+                "idle_in_transaction_session_timeout": str(int(_COMMAND_TIMEOUT_S * 1000)),
                 "timezone": "UTC",
             },
         )

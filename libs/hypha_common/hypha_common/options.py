@@ -40,6 +40,12 @@ class Option:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def flags(self) -> list[str]:
+        """Every spelling: a variable HYPHA_X that is read has its flag --x."""
+        names = [name.removeprefix("HYPHA_") for name in self.environment if name.startswith("HYPHA_")]
+        return ["--" + name.lower().replace("_", "-") for name in names]
+
     def used_by(self, role: str) -> bool:
         return not self.roles or role in self.roles
 

@@ -73,14 +73,15 @@ class RevocationFeed:
     async def start(self) -> None:
         """Subscribe, then begin to list: what is revoked in between is seen twice rather than not at all."""
         self._subscription = await self._bus.subscribe(broadcast(_TOPIC), self._announced)
-        await self._bus.flush()
         self._bus.on_reconnected.append(self._wake.set)
+        await self._bus.flush()
         self._task = asyncio.create_task(self._keep_listing(), name="revocations")
 
     async def stop(self) -> None:
         if self._subscription is not None:
             self._bus.unsubscribe(self._subscription)
             self._bus.on_reconnected.remove(self._wake.set)
+            self._subscription = None
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):

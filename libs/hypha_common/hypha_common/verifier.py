@@ -149,4 +149,4 @@ class Authenticator:
             limit = now + _FOREIGN_LIFE_S
             self._cache.put(token, verified, min(limit, verified.expires_at or limit))
         self._verifier.check_revoked(verified.token_id, verified.origin)
-        return verified.require(kind)
+        return verified if kind is None else verified.require(kind)

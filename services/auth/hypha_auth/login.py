@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -52,6 +52,7 @@ class Login:
         sessions: LoginSessions,
         codec: TokenCodec,
         verify: Callable[[str], VerifiedToken],
+        owned: Callable[[Principal, str], Awaitable[Permission]],
         waiters: Waiters,
         public_base_url: str,
         life_s: float,
@@ -60,6 +61,7 @@ class Login:
         self._sessions = sessions
         self._codec = codec
         self._verify = verify
+        self._owned = owned  # what the record of a workspace grants somebody; raises PermissionDenied, NotFound
         self._waiters = waiters
         self._services_url = f"{public_base_url}/public/services/{LOGIN_SERVICE}"
         self._page_url = f"{public_base_url}/public/apps/{LOGIN_SERVICE}/"
@@ -187,7 +189,7 @@ class Login:
             life_s = session.expires_in
         try:
             verified = self._verify(token).require(TokenKind.ACCESS)
-            handed = self._handed(token, verified, workspace, life_s)
+            handed = await self._handed(token, verified, workspace, life_s)
         except (Unauthorized, BadRequest) as error:
             raise BadRequest(f"Invalid token provided to report_login: {error}") from None
         user = verified.principal
@@ -200,7 +202,7 @@ class Login:
             self._waiters.wake(key)
         return handed
 
-    def _handed(self, token: str, verified: VerifiedToken, workspace: str | None, life_s: int | None) -> str:
+    async def _handed(self, token: str, verified: VerifiedToken, workspace: str | None, life_s: int | None) -> str:
         """
         Return the token for the program: the person's own, or one that is limited to ``workspace``.
 
@@ -218,11 +220,14 @@ class Login:
         limited = user.parent is not None or verified.workspace is not None
         if limited and workspace != verified.workspace and not held:
             raise BadRequest(f"it is restricted to workspace {verified.workspace}")
+        if held < Permission.READ:
+            # Written into the token, because one that is limited owns nothing by its bearer's name.
+            held = await self._owned(user, workspace)
         life: float = life_s or DEFAULT_LIFE_S
         if limited and verified.expires_at is not None:
             life = min(life, verified.expires_at - self._now())
         scope = Scope(
-            workspaces={workspace: held} if held > Permission.NONE else {},
+            workspaces={workspace: held},
             current_workspace=workspace,
             client_id=verified.client_id,
             extra_scopes=verified.extra_scopes,

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 
@@ -19,6 +20,7 @@ from hypha_common.verifier import RootToken, TokenVerifier
 
 from .login import LOGIN_SERVICE, Login
 from .migrate import is_current
+from .ownership import Ownership
 from .repository import LoginSessions, RevokedTokenRows
 from .verbs import AuthVerbs, list_revoked, teller
 from .waiters import Waiters
@@ -66,43 +68,48 @@ class Auth:
             sessions=self._sessions,
             codec=codec,
             verify=self._verbs.verify,
+            owned=Ownership(self.bus).permission,
             waiters=self._waiters,
             public_base_url=settings.public_base_url,
             life_s=settings.maximum_login_time,
         )
         self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url)
-        about = {"name": "Hypha Login", "type": "functions", "visibility": "public", "description": _DESCRIPTION}
+        about: dict[str, Any] = {
+            "name": "Hypha Login",
+            "type": "functions",
+            "visibility": "public",
+            "description": _DESCRIPTION,
+        }
         self.host.add_service(Service.of(LOGIN_SERVICE, login, **about))
-        self._sweeping: asyncio.Task[None] | None = None
+        self._cleanup = AsyncExitStack()
         self._serving = False
 
     async def start(self) -> None:
         """Serve. Raises Unavailable where there is no bus; a database that is away is waited for."""
-        await self.bus.connect()
+        done = self._cleanup.push_async_callback
         await self.database.connect()
+        done(self.database.close)
+        done(self.bus.close)
+        await self.bus.connect()
         await _until(lambda: is_current(self.database.home.url), otherwise="schema_missing")
+        done(self._feed.stop)
         await self._feed.start()
         await self._feed.ready.wait()
+        done(self._waiters.stop)
         await self._waiters.start()
+        done(self.bus.stop_serving)
         await self._verbs.serve(self.bus)
+        done(self.host.close)
         await self.host.start()
-        self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
+        sweeping = asyncio.create_task(self._sweep(), name="sweep")
+        self._cleanup.callback(sweeping.cancel)
         self._serving = True
         log.info("auth_started", instance=self.bus.instance)
 
     async def stop(self) -> None:
-        """Take nothing new, finish what runs, close."""
+        """Take nothing new, finish what runs, close; in the reverse order of starting, as far as that came."""
         self._serving = False
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sweeping
-        await self.bus.stop_serving()
-        await self.host.close()
-        await self._waiters.stop()
-        await self._feed.stop()
-        await self.bus.close()
-        await self.database.close()
+        await self._cleanup.aclose()
 
     def missing(self) -> list[str]:
         """Return what this replica lacks to do its work; nothing: it is ready."""
@@ -136,10 +143,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     starting = asyncio.create_task(auth.start(), name="start")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await asyncio.wait({starting, stopping, fatal}, return_when=asyncio.FIRST_COMPLETED)
+        await _first(starting, stopping, fatal)
         if starting.done():
             starting.result()
-            await asyncio.wait({stopping, fatal}, return_when=asyncio.FIRST_COMPLETED)
+            await _first(stopping, fatal)
         if fatal.done():
             raise Unavailable(fatal.result())
     finally:
@@ -149,6 +156,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await auth.stop()
         if status is not None:
             status.close()
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _until(condition: Callable[[], Awaitable[bool]], *, otherwise: str) -> None:

@@ -34,11 +34,14 @@ class Control:
         End a connection, or all of a workspace (``client_id`` null).
 
         With ``before_generation`` only an older connection is ended, without a close frame: a newer one took its place.
+        With ``generation`` only that very connection is.
 
         """
-        before = message.get("before_generation")
+        before, exactly = message.get("before_generation"), message.get("generation")
         kicked = 0
         for connection in self._wanted(message):
+            if exactly is not None and connection.generation != exactly:
+                continue
             if before is None:
                 code, reason = int(message.get("code") or 1000), str(message.get("reason") or "")
                 if message.get("tell"):

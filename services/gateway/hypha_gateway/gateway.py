@@ -72,9 +72,11 @@ class Gateway:
             bus=self.bus, table=self.table, roles=self.roles, server_base_url=settings.public_base_url
         )
         self.handshake = Handshake(self, slots=settings.max_concurrent_connections)
-        self.state = GatewayState(settings, self.bus, self.verifier, self.authenticator, self.client)
-        self._audience = Audience(self.bus)
         self._revocations = RevocationFeed(self.bus, revoked, ask_auth(self.bus))
+        self.state = GatewayState(
+            settings, self.bus, self.verifier, self.authenticator, self.client, self._revocations.ready
+        )
+        self._audience = Audience(self.bus)
         self._departures = Departures(self.bus)
         self._lease = Lease(bus=self.bus, table=self.table, settings=settings)
         self._liveness = Liveness(

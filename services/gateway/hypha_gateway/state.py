@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from hypha_common.bus import Bus
@@ -22,6 +23,7 @@ class GatewayState:
     verifier: TokenVerifier  # judges the cluster's own tokens at once
     authenticator: Authenticator  # any token; asks auth where it must
     client: LocalClient
+    revocations_known: asyncio.Event  # until it is set no token can be trusted
     draining: bool = False
 
     @property

@@ -13,7 +13,7 @@ from hypha_common.principal import Permission, Principal, root_principal
 from hypha_common.service_tree import find_in_schema
 
 from . import metrics
-from .lifetime import kick
+from .lifetime import supersede
 from .manager.service_info import read_registration
 from .registry.admission import Admitted, ConnectRequest
 from .registry.gateways import role_gateway
@@ -59,7 +59,6 @@ class Connections:
             "announce": self.announce,
             "resolve": self.resolve,
             "info": self.info,
-            "pin": self.pin,
         }
         for verb, handler in verbs.items():
             await self._bus.serve(_ROLE, verb, handler)
@@ -163,10 +162,6 @@ class Connections:
             return {**found, "leaf": find_in_schema(info.get("service_schema"), function)}
         return {**info, **found}
 
-    async def pin(self, message: Message) -> Message:
-        """Name the replica that answers: a connection keeps talking to it."""
-        return {"instance": self._bus.instance}
-
     async def info(self, message: Message) -> Message:
         """Return the WorkspaceInfo of ``{workspace, user}``; environment variables only to those who may write."""
         workspace, principal = message["workspace"], Principal.load(message["user"])
@@ -197,10 +192,7 @@ class Connections:
             admitted = await self._stores.admission.admit(request, take_over=True)
         assert admitted is not None  # with take_over nobody has to be asked
         if admitted.previous_gateway is not None:
-            kick(
-                self._bus, admitted.previous_gateway, workspace, client_id,
-                before_generation=admitted.generation, code=1000, reason="Superseded by a newer connection",
-            )  # fmt: skip
+            supersede(self._bus, admitted.previous_gateway, workspace, client_id, generation=admitted.generation)
         if admitted.created or admitted.loaded:
             await self._tell_loaded(workspace)
         return admitted

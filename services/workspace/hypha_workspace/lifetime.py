@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from hypha_common.db import Shard
 
     from .events import Events
+    from .registry.clients import ClientRow
     from .stores import Stores
 
-__all__ = ["Lifetime", "kick"]
+__all__ = ["Lifetime", "end", "supersede"]
 
 log = structlog.get_logger(__name__)
 
@@ -33,28 +34,39 @@ FORGOTTEN_GRACE_S = 600.0
 _ROLE_PREFIX = role_gateway("")
 
 
-def kick(
-    bus: Bus, gateway: str, workspace: str, client_id: str, *, before_generation: int | None, code: int, reason: str
-) -> None:
-    """
-    Tell a gateway to close the connection of a client, if its generation is less than ``before_generation``.
-
-    Nobody waits: should the message be lost, the connection is one that owns no rows any more.
-
-    """
-    if gateway.startswith(_ROLE_PREFIX):
-        return
+def supersede(bus: Bus, gateway: str, workspace: str, client_id: str, *, generation: int) -> None:
+    """Tell a gateway that ``generation`` has taken the place of an older connection of a client."""
     message = {
         "workspace": workspace,
         "client_id": client_id,
-        "before_generation": before_generation,
+        "before_generation": generation,
+        "code": 1000,
+        "reason": "Superseded by a newer connection",
+    }
+    _kick(bus, gateway, message)
+
+
+def end(bus: Bus, client: ClientRow, *, code: int, reason: str) -> None:
+    """Tell a gateway to close a connection, and no newer one of the same client."""
+    message = {
+        "workspace": client.workspace,
+        "client_id": client.client_id,
+        "generation": client.generation,
+        "before_generation": None,
         "code": code,
         "reason": reason,
     }
+    _kick(bus, client.gateway, message)
+
+
+def _kick(bus: Bus, gateway: str, message: dict[str, Any]) -> None:
+    """Nobody waits: should the message be lost, the connection is one that owns no rows any more."""
+    if gateway.startswith(_ROLE_PREFIX):
+        return
     try:
         bus.publish(gateway_verb(gateway, "kick"), pack(message))
     except Unavailable:
-        log.warning("kick_lost", client=f"{workspace}/{client_id}", reason="bus disconnected")
+        log.warning("kick_lost", workspace=message["workspace"], client=message["client_id"])
 
 
 class Lifetime:
@@ -86,10 +98,7 @@ class Lifetime:
         if client is None or client.generation != generation:
             return False
         removed = await self.disconnect(workspace, client_id, generation)
-        kick(
-            self._bus, client.gateway, workspace, client_id,
-            before_generation=generation + 1, code=code, reason=reason,
-        )  # fmt: skip
+        end(self._bus, client, code=code, reason=reason)
         if removed:
             metrics.DISCONNECTS.labels("removed").inc()
         return removed
@@ -109,10 +118,7 @@ class Lifetime:
         clients = await self._stores.workspaces.delete(workspace)
         for client in clients or ():
             self._events.client_disconnected(workspace, client.client_id)
-            kick(
-                self._bus, client.gateway, workspace, client.client_id,
-                before_generation=client.generation + 1, code=1001, reason=f"Workspace unloaded: {workspace}",
-            )  # fmt: skip
+            end(self._bus, client, code=1001, reason=f"Workspace unloaded: {workspace}")
         if notify is not None:
             self._events.emit(notify, "workspace_deleted", record.dump())
 
@@ -144,7 +150,9 @@ class Lifetime:
         """Do one pass over a database; a full one also looks for rows that should not be there."""
         removed = await sweep_gateways(shard, grace_s=self._grace_s)
         if removed.gateways:
-            log.warning("gateways_swept", gateways=removed.gateways, clients=len(removed.clients))
+            # One that drained has nothing left but its lease.
+            tell = log.warning if removed.clients else log.info
+            tell("gateways_swept", gateways=removed.gateways, clients=len(removed.clients))
         self._tell(removed.clients)
         for unloaded in await unload_idle(shard):
             metrics.SWEPT.labels("workspace").inc()

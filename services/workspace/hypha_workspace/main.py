@@ -46,6 +46,7 @@ class WorkspaceService:
             password=settings.nats_password or None,
             on_fatal=on_fatal,
         )
+        self._on_fatal = on_fatal
         self.missing = ["starting"]
 
     def readiness(self) -> list[str]:
@@ -72,11 +73,19 @@ class WorkspaceService:
         stack.push_async_callback(host.close)
         await host.start()
         for work in (lifetime.run(), LoopWatch().run(), _keep_counting(lifetime), self._watch_database()):
-            stack.callback(asyncio.create_task(work).cancel)
-        # First out when stopping: no new requests, while those that run still find everything they need.
+            task = asyncio.create_task(work)
+            task.add_done_callback(self._ended)
+            stack.callback(task.cancel)
+        # First when stopping: no new requests, while those that run still find everything they need.
         stack.push_async_callback(self.bus.stop_serving)
         await Connections(stores, resolver, lifetime, events, providers, self.bus).serve(settings.partition_heads())
         await self.bus.flush()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Work that lasts as long as the process has ended: without it this replica is not what it seems."""
+        if not task.cancelled():
+            log.error("task_ended", exc_info=task.exception())
+            self._on_fatal("a background task failed")
 
     async def _check_schema(self) -> None:
         for url in database_urls(self._settings):

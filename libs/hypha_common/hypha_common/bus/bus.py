@@ -29,6 +29,7 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 _HEADROOM_BYTES = 4096  # nats-py counts only the payload, the server also subject and headers
 _HIGH_WATER_BYTES = 8 * 2**20
 _MAX_RUNNING_VERBS = 2000
+_CONNECT_DEADLINE_S = 8.0
 _WATCHDOG_INTERVAL_S = 5.0
 _WATCHDOG_STRIKES = 3
 
@@ -84,28 +85,29 @@ class Bus:
     async def connect(self) -> None:
         """Connect. Raises Unavailable where no server answers within a few seconds."""
         try:
-            await self._client.connect(
-                self._urls,
-                name=f"{self.role}-{self.instance}",
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=1,
-                reconnect_to_server_handler=_jittered,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                connect_timeout=3,
-                flush_timeout=2,
-                pending_size=64 * 2**20,
-                drain_timeout=15,
-                error_cb=self._count_error,
-                closed_cb=self._closed,
-                disconnected_cb=self._disconnected,
-                reconnected_cb=self._reconnected,
-                user=self._user,
-                password=self._password,
-            )
+            async with asyncio.timeout(_CONNECT_DEADLINE_S):  # nats-py itself would try for ever
+                await self._client.connect(
+                    self._urls,
+                    name=f"{self.role}-{self.instance}",
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=1,
+                    reconnect_to_server_handler=_jittered,
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                    connect_timeout=3,
+                    flush_timeout=2,
+                    pending_size=64 * 2**20,
+                    drain_timeout=15,
+                    error_cb=self._count_error,
+                    closed_cb=self._closed,
+                    disconnected_cb=self._disconnected,
+                    reconnected_cb=self._reconnected,
+                    user=self._user,
+                    password=self._password,
+                )
         except (OSError, TimeoutError, NatsError) as error:
-            raise Unavailable(f"Cannot reach the bus at {', '.join(self._urls)}: {error}") from None
+            raise Unavailable(f"Cannot reach the bus at {', '.join(self._urls)}: {str(error) or 'no answer'}") from None
         self._connected = True
         metrics.CONNECTED.set(1)
         prefix = no_responders_prefix(self.instance)
@@ -140,12 +142,19 @@ class Bus:
 
     async def stop_serving(self) -> None:
         """Withdraw from every queue group; requests that already arrived are still answered."""
-        for subscription in self._served:
-            self._client.unsubscribe_direct(subscription)
-        self._served.clear()
+        served, self._served = self._served, []
+        await self.withdraw(served)
+
+    async def withdraw(self, subscriptions: Iterable[Subscription]) -> None:
+        """End subscriptions without losing a message: the server has sent its last one when this returns."""
+        leaving = list(subscriptions)
+        for subscription in leaving:
+            self._client.withdraw_direct(subscription)
         if self.is_connected:
             with suppress(Unavailable, DeadlineExceeded):
                 await self.flush()
+        for subscription in leaving:
+            self._client.unsubscribe_direct(subscription)
 
     def publish(self, subject: str, *payload: bytes | memoryview, reply: str = "") -> None:
         """
@@ -237,7 +246,9 @@ class Bus:
             self._verbs.add(task)
             task.add_done_callback(self._verbs.discard)
 
-        self._served.append(await self.subscribe(subject, on_request, queue=queue))
+        subscription = await self.subscribe(subject, on_request, queue=queue)
+        if queue:  # what only this process can answer (is it alive?) is answered to the end
+            self._served.append(subscription)
 
     async def _run_verb(self, handler: VerbHandler, subject: str, reply: str, payload: bytes) -> None:
         answer = await answer_verb(handler, payload, subject)

@@ -57,11 +57,14 @@ class DirectClient(NatsClient):
         return subscription
 
     def unsubscribe_direct(self, subscription: Subscription) -> None:
+        self.withdraw_direct(subscription)
+        self._direct.pop(subscription.native._id, None)
+
+    def withdraw_direct(self, subscription: Subscription) -> None:
+        """Tell the server to send no more; what is on its way still reaches the handler."""
         sid = subscription.native._id
-        if self._direct.pop(sid, None) is not None:
-            self._subs.pop(sid, None)
-            if self.is_connected:
-                self._write(f"UNSUB {sid}\r\n".encode())
+        if self._subs.pop(sid, None) is not None and self.is_connected:
+            self._write(f"UNSUB {sid}\r\n".encode())
 
     def publish_direct(self, subject: str, reply: str, *payload: bytes | memoryview) -> None:
         """Queue a message, in one or more parts. The caller has checked size and connection."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,6 @@ class Executor:
         for address in addresses:
             self.services[canonical(str(address)), service.id] = service
 
-    def remove(self, service_id: str, addresses: Iterable[Address | str]) -> None:
-        for address in addresses:
-            self.services.pop((canonical(str(address)), service_id), None)
-
     def find(self, address: Address | str, service_id: str) -> Service | None:
         """Return the service of that id at ``address``; the built-in one is everywhere."""
         if service_id == BUILT_IN:
@@ -107,7 +103,9 @@ class Executor:
         if not incoming.method.startswith(SERVICES):
             session_id, _, name = incoming.method.partition(".")
             find = self._outbox.sessions.find
-            return find(session_id, name, caller=incoming.sender, shown=incoming.shown)(*args, **kwargs)
+            function = find(session_id, name, caller=incoming.sender, shown=incoming.shown)
+            _check_arguments(function, args, kwargs)
+            return function(*args, **kwargs)
         method = self._method(incoming)
         args, kwargs = method.parameters.bind(args, kwargs)
         if method.parameters.wants_context:
@@ -168,6 +166,18 @@ class Executor:
         if len(self._principals) > MAX_PRINCIPALS:
             del self._principals[next(iter(self._principals))]
         return principal
+
+
+def _check_arguments(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raise BadRequest for arguments that a callback does not take, before it runs: that is the caller's fault."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some built-in functions have none
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise BadRequest(str(error), rpc_type="TypeError") from None
 
 
 def args_of(extra: dict[str, Any]) -> list[Any]:

@@ -20,6 +20,7 @@ __all__ = ["RoleHost"]
 log = structlog.get_logger()
 
 ANNOUNCE_INTERVAL_S = 5.0
+RETRY_S = 0.5  # while the workspace role is away, as it is when a cluster starts
 
 
 Verb = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -35,6 +36,7 @@ class Bus(Protocol):
     async def request(self, subject: str, message: Mapping[str, Any], *, timeout: float = 5.0) -> Any: ...
     async def subscribe(self, subject: str, handler: Callable[[str, str, bytes], None], *, queue: str = "") -> Any: ...
     def unsubscribe(self, subscription: Any) -> None: ...
+    async def withdraw(self, subscriptions: Iterable[Any]) -> None: ...
     async def serve(self, role: str, verb: str, handler: Verb, *, partitions: Iterable[int] | None = None) -> None: ...
     async def serve_subject(self, subject: str, handler: Verb) -> None: ...
     async def undeliverable(self, handler: Callable[[str, str], None]) -> None: ...
@@ -103,9 +105,8 @@ class RoleHost:
         if self._announcing is not None:
             self._announcing.cancel()
             await asyncio.wait([self._announcing])
-        for subscription in self._shared:
-            self._bus.unsubscribe(subscription)
-        self._shared.clear()
+        shared, self._shared = self._shared, []
+        await self._bus.withdraw(shared)
         await self.peer.drain(self._drain_window_s)
         await self.peer.close()
         if self._pinned is not None:
@@ -163,4 +164,4 @@ class RoleHost:
                 if reachable:  # once, not every few seconds while the workspace role is away
                     log.warning("rpc_announce_failed", role=self._role, error=str(error))
                 reachable = False
-            await asyncio.sleep(self._announce_interval_s)
+            await asyncio.sleep(self._announce_interval_s if reachable else min(self._announce_interval_s, RETRY_S))

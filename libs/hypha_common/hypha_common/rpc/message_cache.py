@@ -98,11 +98,6 @@ class MessageCache:
         if not messages:
             del self._by_sender[sender]
 
-    def forget(self, sender: str) -> None:
-        """Forget everything of a client that has gone."""
-        for key in list(self._by_sender.get(sender, ())):
-            self.remove(sender, key)
-
     def sweep(self) -> None:
         """Forget what has not moved for too long."""
         oldest = self._now() - self._max_age_s

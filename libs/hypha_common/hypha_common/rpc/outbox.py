@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import structlog
@@ -118,7 +119,8 @@ class Outbox:
             raise
         finally:
             if not finished and isinstance(close, str) and not self._closed:
-                self.notify(to, close, [], identity=identity)
+                with suppress(Unavailable):  # it ends by age over there
+                    self.notify(to, close, [], identity=identity)
 
     def post(
         self,

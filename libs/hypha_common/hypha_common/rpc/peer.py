@@ -74,9 +74,6 @@ class RpcPeer:
         """Serve ``service`` at ``addresses``; one of the same id there is replaced."""
         self._executor.add(service, addresses)
 
-    def remove_service(self, service_id: str, *, addresses: Iterable[Address | str]) -> None:
-        self._executor.remove(service_id, addresses)
-
     def services_at(self, address: Address | str) -> list[dict[str, Any]]:
         """Return the service infos to register for ``address``: its built-in service and what was added there."""
         place = canonical(str(address))
@@ -259,12 +256,12 @@ class RpcPeer:
 
 
 def _incoming(head: dict[str, Any], gateway: str, generation: int) -> Incoming:
-    method, sender, target, session = (head.get(key) for key in ("method", "from", "to", "session"))
+    get = head.get
+    method, sender, target, session, workspace = get("method"), get("from"), get("to"), get("session"), get("ws")
     if not (isinstance(method, str) and isinstance(sender, str) and isinstance(target, str)):
         raise BadRequest("A call needs from, to and method")
     if session is not None and not isinstance(session, str):
         raise BadRequest("Invalid session")
-    workspace = head.get("ws")
     if not isinstance(workspace, str):
         workspace = sender.partition("/")[0]
     return Incoming(head, method, sender, target, workspace, session, gateway, generation)

@@ -12,6 +12,7 @@ __all__ = ["MethodNotFound", "RemoteError", "error_text", "status_of_remote_text
 _HEAD = "Traceback (most recent call last):"
 _NOT_CONNECTED = re.compile(r"(?:\w+: )?Target peer \S.* is not connected\Z")
 _LAST_LINE = re.compile(r"([A-Za-z_][\w.]*)(?:: (.*))?\Z", re.DOTALL)
+_JAVASCRIPT_FRAME = re.compile(r"^\s*(?:at |\S*@)\S.*:\d+:\d+\)?$", re.MULTILINE)
 _CODES = {400: "bad_request", 403: "permission_denied", 404: "not_found", 504: "deadline_exceeded"}
 
 
@@ -75,14 +76,20 @@ def error_text(error: BaseException) -> str:
 
 def encoded_error(text: str) -> dict[str, Any]:
     """Return the wire form of a rejection."""
-    return {"_rtype": "error", "_rvalue": text, "_rtrace": ""}
+    # Half a surrogate pair, out of a file name or a JSON string, has no UTF-8.
+    return {"_rtype": "error", "_rvalue": text.encode("utf-8", "replace").decode(), "_rtrace": ""}
 
 
 def error_of(value: Any) -> str:
     """Return the text in what came with a ``reject``, whatever shape a hand-written client gave it."""
-    if isinstance(value, Mapping):
-        return str(value.get("_rvalue", value.get("message", "")))
-    return "" if value is None else str(value)
+    if not isinstance(value, Mapping):
+        return "" if value is None else str(value)
+    text, trace = str(value.get("_rvalue", value.get("message", ""))), value.get("_rtrace")
+    if not isinstance(trace, str) or not trace.strip() or _JAVASCRIPT_FRAME.search(trace):
+        return text
+    # Of a synchronous Python function only the trace names the type of the exception.
+    trace = trace.rstrip()
+    return text if text.rstrip().endswith(trace.splitlines()[-1].strip()) else f"{text}\n{trace}"
 
 
 def _exception_part(text: str) -> str:

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from hypha_common.errors import PermissionDenied, QuotaExceeded
 
 from .functions import RemoteFunction
@@ -13,6 +15,8 @@ from .remote import MethodNotFound
 from .values import STOP_ITERATION
 
 __all__ = ["Exporter", "Sessions", "new_session_id"]
+
+log = structlog.get_logger()
 
 
 def new_session_id(prefix: str = "") -> str:
@@ -165,6 +169,8 @@ async def _closed(close: Callable[[], Any]) -> None:
             await result
     except RuntimeError:
         pass  # it is just running: its own call ends it
+    except Exception as error:  # the outer edge of a generator: nobody waits for its end
+        log.error("rpc_generator_close_failed", exc_info=error)
 
 
 class Exporter:

@@ -17,7 +17,7 @@ import msgpack
 
 from hypha_common.errors import BadRequest
 
-from .remote import RemoteError
+from .remote import RemoteError, error_of
 
 __all__ = ["STOP_ITERATION", "Local", "Remote", "decode", "encode"]
 
@@ -132,7 +132,7 @@ def _decode_array(value: dict[str, Any], remote: Remote) -> Any:
 
 
 def _decode_error(value: dict[str, Any], remote: Remote) -> RemoteError:
-    return RemoteError(str(value.get("_rvalue", "")))
+    return RemoteError(error_of(value))
 
 
 def _numpy() -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.errors import HyphaError, NotFound, PermissionDenied, Unauthorized
+from hypha_common.errors import HyphaError, NotFound, PermissionDenied, Unauthorized, Unavailable
 from hypha_common.ids import ANONYMOUS_WORKSPACE, PUBLIC_WORKSPACE, personal_workspace
 from hypha_common.principal import Permission, Principal, Scope, authorize
 from hypha_common.scopes import is_specialized
@@ -96,6 +96,8 @@ async def identify(state: GatewayState, scope: HttpScope) -> VerifiedToken | Non
         known: VerifiedToken | None = scope[_VERIFIED]
         return known
     token = token_of(scope["headers"])
+    if token is not None and not state.revocations_known.is_set():
+        raise Unavailable("The server does not know yet which tokens are revoked, please retry")
     verified = None if token is None else await state.authenticator.verify(token)
     if verified is not None and is_specialized(verified.extra_scopes):
         names = list(verified.extra_scopes)
@@ -106,6 +108,8 @@ async def identify(state: GatewayState, scope: HttpScope) -> VerifiedToken | Non
 
 def identify_at_once(state: GatewayState, scope: HttpScope) -> VerifiedToken | None:
     """Return what a token of this cluster says, without asking anybody; None also for one that is no good."""
+    if not state.revocations_known.is_set():
+        return None
     try:
         token = token_of(scope["headers"])
         verified = None if token is None else state.verifier.verify(token)

@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp
 
-from hypha_common.errors import InternalError, PayloadTooLarge
+from hypha_common.errors import BadRequest, InternalError, PayloadTooLarge
 from hypha_common.settings import Settings
 
 from .caller import identify_at_once
@@ -72,6 +72,9 @@ class HttpEdge:
             RATE_LIMITED.inc()
             retry_after = str(max(1, math.ceil(wait_s))).encode()
             await send_body(answer, 429, _TOO_FAST, headers=[(b"retry-after", retry_after)])
+            return
+        if "\x00" in path:  # no id holds it, and databases choke on it
+            await send_error(answer, BadRequest("Invalid path"))
             return
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._max_body_bytes:

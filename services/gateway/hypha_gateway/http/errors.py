@@ -5,7 +5,7 @@ import re
 from hypha_common.errors import DeadlineExceeded, HyphaError, NotFound, PeerNotFound, Unavailable
 from hypha_common.rpc.remote import RemoteError
 
-__all__ = ["FunctionNotFound", "describe_failure", "is_missing_method", "last_error"]
+__all__ = ["FunctionNotFound", "describe_failure", "is_missing_method", "is_no_function", "last_error"]
 
 MAX_DETAIL_CHARS = 2000
 
@@ -13,6 +13,7 @@ MAX_DETAIL_CHARS = 2000
 _EXCEPTION_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(:\s|:?$)")
 _WRAPPERS = re.compile(r"^(?:(?:[A-Za-z_]\w*\.)*RemoteException: |RemoteError:\s*)+(?=\S)")
 _JAVASCRIPT_FRAME = re.compile(r"\s+at \S")
+_NO_FUNCTION = re.compile(r"not callable|not a function")
 _MISSING_METHOD = re.compile(r"Method (?:expired or )?not found")
 
 
@@ -42,6 +43,11 @@ def describe_failure(error: HyphaError, *, detailed: bool = False) -> tuple[int,
 def is_missing_method(error: RemoteError, method: str) -> bool:
     """Tell whether a provider refused because it has no ``method``, not because that method found something missing."""
     return method in error.text and _MISSING_METHOD.search(error.text) is not None
+
+
+def is_no_function(error: RemoteError) -> bool:
+    """Tell whether a provider found something that it cannot call."""
+    return _NO_FUNCTION.search(error.last_line) is not None
 
 
 def last_error(text: str) -> str:

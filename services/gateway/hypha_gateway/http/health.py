@@ -67,6 +67,8 @@ async def check_gateway(state: GatewayState) -> dict[str, str]:
         raise Unavailable("draining")
     if not state.bus.is_connected:
         raise Unavailable("event_bus: not connected")
+    if not state.revocations_known.is_set():
+        raise Unavailable("auth: revoked tokens are not known yet")
     caller = Caller(ANONYMOUS, ANONYMOUS_WORKSPACE, ANONYMOUS.dump())
     remote = await RemoteCaller.open(state, caller)
     await asyncio.gather(*(_ping(remote, name, address) for name, address in _ROLES.items()))

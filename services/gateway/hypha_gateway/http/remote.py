@@ -11,7 +11,7 @@ from hypha_common.subjects import partition_of, role_verb
 
 from .arguments import Arguments
 from .caller import Caller
-from .errors import FunctionNotFound, is_missing_method
+from .errors import FunctionNotFound, is_missing_method, is_no_function
 
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
@@ -72,15 +72,17 @@ class RemoteCaller:
         ``leaf`` is what the service's schema says of it. Raises FunctionNotFound where there is neither.
 
         """
-        if leaf is not Leaf.FUNCTION:
-            return await self._stored(provider, service, name, arguments)
         method = f"services.{service}.{name}"
-        try:
-            return await self.call(provider, method, arguments)
-        except RemoteError as error:
-            if is_missing_method(error, method):
-                raise FunctionNotFound(name) from None
-            raise
+        if leaf is Leaf.FUNCTION or leaf is Leaf.UNKNOWN:
+            try:
+                return await self.call(provider, method, arguments)
+            except RemoteError as error:
+                missing = is_missing_method(error, method)
+                if not missing and not (leaf is Leaf.UNKNOWN and is_no_function(error)):
+                    raise
+                if leaf is Leaf.FUNCTION:
+                    raise FunctionNotFound(name) from None
+        return await self._stored(provider, service, name, arguments)
 
     async def manager(self, name: str, arguments: Arguments) -> Any:
         """Call the workspace manager, in the caller's workspace."""

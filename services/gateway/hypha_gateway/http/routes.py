@@ -26,6 +26,8 @@ __all__ = ["exception_handlers", "middleware", "routes"]
 def routes() -> list[Route]:
     """Return the HTTP routes of the gateway, without base path."""
     return [
+        # First, because it is asked for most: each route before it costs every call a pattern match.
+        Route("/{workspace}/services/{service_id}/{function}", ServiceCalls(), methods=["GET", "POST"]),
         Route("/", pages.landing),
         Route("/index.html", pages.landing),
         Route("/login", pages.login),
@@ -38,7 +40,6 @@ def routes() -> list[Route]:
         Route("/{workspace}/services", workspaces.redirect_to_slash),
         Route("/{workspace}/services/", workspaces.services),
         Route("/{workspace}/services/{service_id}", workspaces.service),
-        Route("/{workspace}/services/{service_id}/{function}", ServiceCalls(), methods=["GET", "POST"]),
         Route("/{workspace}/apps/{service_id}", workspaces.redirect_to_slash, methods=apps.METHODS),
         Route("/{workspace}/apps/{service_id}/{path:path}", apps.app, methods=apps.METHODS),
     ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypha_common import principal as principal_rules
 from hypha_common.errors import NotFound, PermissionDenied
 from hypha_common.ids import personal_workspace
 from hypha_common.principal import Permission, Principal
@@ -11,7 +12,15 @@ if TYPE_CHECKING:
     from hypha_workspace.workspaces.record import Workspace
     from hypha_workspace.workspaces.repository import Workspaces
 
-__all__ = ["Access", "home_of", "is_owner"]
+__all__ = ["Access", "authorize", "home_of", "is_owner"]
+
+
+def authorize(principal: Principal, needed: Permission, workspace: str) -> None:
+    """Raise PermissionDenied unless the caller holds ``needed`` by its token, in the words of contract 01 §3."""
+    try:
+        principal_rules.authorize(principal, needed, workspace)
+    except PermissionDenied:
+        raise PermissionDenied(f"Permission denied for workspace {workspace}") from None
 
 
 def is_owner(principal: Principal, workspace: str, owners: tuple[str, ...] = ()) -> bool:
@@ -60,8 +69,8 @@ class Access:
 
     async def require(self, principal: Principal, needed: Permission, workspace: str) -> None:
         """Raise PermissionDenied unless the caller holds ``needed``, by token or as an owner."""
-        if principal.permission(workspace) < needed and await self.permission(principal, workspace) < needed:
-            raise PermissionDenied(f"Permission denied for workspace {workspace}")
+        if await self.permission(principal, workspace) < needed:
+            authorize(principal, needed, workspace)
 
     async def record(self, workspace: str) -> Workspace:
         """Return a workspace record. Raises NotFound."""

@@ -55,7 +55,7 @@ class ClientMethods:
 
         """
         try:
-            client = Address.parse(client_id, default_workspace=context.workspace)
+            client = Address.parse(check_text(client_id, "Client id"), default_workspace=context.workspace)
         except BadRequest as error:
             return f"Failed to ping client {client_id}: {error}"
         if client.workspace != context.workspace:

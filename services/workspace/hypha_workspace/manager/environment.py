@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import QuotaExceeded
-from hypha_common.principal import Permission, authorize
+from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
+from .access import authorize
 from .bounds import MAX_ENV_BYTES, MAX_ENV_VARIABLES, check_size, check_text
 
 if TYPE_CHECKING:

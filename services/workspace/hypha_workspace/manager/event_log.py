@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import BadRequest
-from hypha_common.principal import Permission, authorize
+from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
+from .access import authorize
 from .bounds import MAX_DATA_BYTES, check_size, check_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def read_time(given: object, what: str) -> datetime | None:
             return datetime.fromisoformat(given)
     except ValueError:
         pass
-    raise BadRequest(f"Invalid {what}: {given}. It must be an ISO time such as 2030-01-31T12:00:00")
+    raise BadRequest(f"Invalid {what}: {given!r}. It must be an ISO time such as 2030-01-31T12:00:00")
 
 
 class EventLogMethods:

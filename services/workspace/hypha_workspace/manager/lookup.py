@@ -108,7 +108,7 @@ class LookupMethods:
         prioritize_running_services: bool = False,
         *,
         context: Caller,
-    ) -> list[dict[str, Any]]:
+    ) -> Packed:
         """
         List the services that you may see.
 
@@ -125,10 +125,10 @@ class LookupMethods:
         own = context.workspace
         wanted = read_query(query, own_workspace=own, include_unlisted=include_unlisted)
         concerned = own if wanted.all_workspaces else wanted.workspace
-        permission = await self._backend.access.permission(context.principal, concerned)
-        return await self._backend.stores.services.select(
-            wanted, own_workspace=own, readable=permission >= Permission.READ
-        )
+        readable = context.principal.permission(concerned) >= Permission.READ
+        services = self._backend.stores.services
+        # It may be thousands of maps: they go from the database to the client as they were stored.
+        return Packed(await services.select_packed(wanted, own_workspace=own, readable=readable))
 
     @rpc_method
     async def search_services(

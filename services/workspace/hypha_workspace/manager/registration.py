@@ -8,10 +8,11 @@ import structlog
 
 from hypha_common.errors import BadRequest, HyphaError, NotFound, PermissionDenied
 from hypha_common.ids import Address, ServiceId
-from hypha_common.principal import Permission, authorize
+from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
+from .access import authorize
 from .bounds import check_text
 from .service_info import Registration, ServiceInfo, check_app, read_registration
 

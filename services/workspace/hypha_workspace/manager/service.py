@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.principal import Permission, authorize
+from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import Service, rpc_method
 from hypha_common.version import __version__
 
-from .access import Access
+from .access import Access, authorize
 from .backend import Backend
 from .bookmarks import BookmarkMethods
 from .clients import ClientMethods

@@ -163,7 +163,7 @@ def _check_authorized(authorized: object, visibility: object) -> None:
         raise BadRequest(
             f"authorized_workspaces can only be set when visibility is 'protected', got visibility='{visibility}'"
         )
-    if not isinstance(authorized, list) or not all(isinstance(name, str) for name in authorized):
+    if not isinstance(authorized, list) or not all(isinstance(name, str) and "\x00" not in name for name in authorized):
         raise BadRequest("authorized_workspaces must be a list of workspace ids")
 
 
@@ -185,6 +185,8 @@ def _text(given: Mapping[str, Any], key: str) -> str | None:
     value = given.get(key)
     if value is not None and not isinstance(value, str):
         raise BadRequest(f"Service {key} must be a string")
+    if value is not None and "\x00" in value:
+        raise BadRequest(f"Service {key} is not valid text")
     return value
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import NotFound, QuotaExceeded
-from hypha_common.principal import Permission, authorize
+from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
+from .access import authorize
 from .bounds import MAX_SERVICE_TYPES, check_text
 from .service_type_info import read_service_type
 
@@ -50,11 +51,9 @@ class ServiceTypeMethods:
             type_id: The id, of this workspace, or `workspace/id`.
 
         """
-        workspace, _, short = type_id.rpartition("/")
+        workspace, _, short = check_text(type_id, "Service type id").rpartition("/")
         workspace = workspace or context.workspace
-        info = None
-        if short and "\x00" not in type_id:
-            info = await self._types.get(workspace, short)
+        info = await self._types.get(workspace, short)
         # A type that is not public is not told apart from one that does not exist, before the permission is known.
         if info is None or info["config"].get("visibility") != "public":
             await self._backend.access.require(context.principal, Permission.READ, workspace)

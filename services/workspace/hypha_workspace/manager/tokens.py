@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.principal import Permission, authorize
+from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 from hypha_common.subjects import role_verb
 
+from .access import authorize
 from .bounds import check_text
 
 if TYPE_CHECKING:

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from hypha_common.errors import BadRequest, Conflict, HyphaError, PermissionDenied, QuotaExceeded
-from hypha_common.principal import Permission, Principal, authorize
+from hypha_common.errors import BadRequest, Conflict, HyphaError, NotFound, PermissionDenied, QuotaExceeded
+from hypha_common.ids import personal_workspace
+from hypha_common.principal import Permission, Principal
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 from hypha_workspace.workspaces.record import Workspace
 
-from .access import home_of, is_owner
+from .access import authorize, home_of, is_owner
 from .bounds import check_text
 from .service_query import ServiceQuery
 from .workspace_config import WorkspaceConfig, read_workspace_config
@@ -60,8 +61,8 @@ class WorkspaceMethods:
             await self._check_quota(owner)
         # Only what was checked is replaced: one made in between is a conflict.
         created = await self._workspaces.create(_record(wanted, owner), overwrite=existing is not None)
-        home = await self._bookmark(created, principal)
-        self._backend.events.emit(home, "workspace_loaded", created.dump())
+        await self._bookmark(created, principal)
+        self._backend.events.emit(home_of(principal), "workspace_loaded", created.dump())
         log.info("workspace_created", workspace=created.id, user=principal.id, overwrite=existing is not None)
         return created.dump()
 
@@ -80,8 +81,9 @@ class WorkspaceMethods:
         if record.system:
             raise PermissionDenied(f"Permission denied: workspace {workspace} cannot be deleted")
         home = home_of(context.principal)
-        await self._backend.stores.bookmarks.remove(home, "workspace", workspace)
         await self._backend.lifetime.delete_workspace(workspace, notify=home)
+        if await self._backend.stores.bookmarks.remove(home, "workspace", workspace):
+            await self._backend.workspace_changed(home)
         log.info("workspace_deleted", workspace=workspace, user=context.principal.id)
 
     @rpc_method
@@ -107,6 +109,9 @@ class WorkspaceMethods:
             raise BadRequest(f"Limit must be between 1 and {MAX_LIST_LIMIT}")
         if not 0 <= offset < 2**31:
             raise BadRequest("Offset must not be negative")
+        for key, value in (match or {}).items():
+            if isinstance(value, str):
+                check_text(value, f"Match value of {key}")
         found = await self._workspaces.list_visible(context.principal, match=match, offset=offset, limit=limit)
         return [{key: value for key, value in record.dump().items() if key in _LISTED} for record in found]
 
@@ -123,9 +128,10 @@ class WorkspaceMethods:
         permission = await self._access.permission(context.principal, workspace)
         if permission < Permission.READ:
             raise PermissionDenied(f"Permission denied for workspace {workspace}")
-        await self._access.record(workspace)
         record = await self._workspaces.get_full(workspace)
-        info = (record or await self._access.record(workspace)).dump()
+        if record is None:
+            raise NotFound(f"Workspace not found: {workspace}")
+        info = record.dump()
         if permission < Permission.READ_WRITE:
             info["config"] = {key: value for key, value in info["config"].items() if key != "environs"}
         return info
@@ -175,15 +181,17 @@ class WorkspaceMethods:
         if owned >= self._quota:
             raise QuotaExceeded(f"Workspace quota exceeded: user {owner} owns {owned}/{self._quota} workspaces")
 
-    async def _bookmark(self, created: Workspace, principal: Principal) -> str:
-        """Note a new workspace among the caller's bookmarks; return the personal workspace that holds them."""
+    async def _bookmark(self, created: Workspace, principal: Principal) -> None:
+        """Note a new workspace among the caller's bookmarks; that it exists does not depend on it."""
         home = home_of(principal)
+        if principal.parent is not None and home == personal_workspace(principal.id):
+            return  # nobody will ever be in the personal workspace of a token
         try:
             await self._access.ensure_home(principal)
             await self._backend.stores.bookmarks.put(home, workspace_bookmark(created))
+            await self._backend.workspace_changed(home)
         except HyphaError as error:
             log.warning("bookmark_not_stored", workspace=home, error=str(error))
-        return home
 
 
 def workspace_bookmark(record: Workspace) -> dict[str, Any]:

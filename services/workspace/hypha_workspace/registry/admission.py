@@ -67,7 +67,7 @@ WITH held AS MATERIALIZED (
             identity = excluded.identity, created_at = now(),
             previous_gateway = c.gateway, previous_generation = c.generation
         WHERE $17 OR NOT EXISTS (
-            SELECT FROM services s WHERE s.workspace = $1 AND s.client_id = $2 AND s.service_id = 'built-in'
+            SELECT FROM services s WHERE s.provider = $1 || '/' || $2 AND s.service_id = 'built-in'
         )
     RETURNING generation, previous_gateway, previous_generation
 )
@@ -75,7 +75,7 @@ SELECT t.id, t.owners, t.made, n.in_workspace, n.of_user, l.fresh,
        j.generation, j.previous_gateway, j.previous_generation
 FROM counted n LEFT JOIN target t ON true LEFT JOIN loaded l ON true LEFT JOIN joined j ON true
 """
-_FORGET = "DELETE FROM services WHERE workspace = $1 AND client_id = $2 AND generation < $3"
+_FORGET = "DELETE FROM services WHERE provider = $1 || '/' || $2 AND generation < $3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +118,9 @@ class Admission:
 
         """
         principal, workspace = request.principal, request.workspace
-        own = workspace == personal_workspace(principal.id)
         granted = principal.permission(workspace)
-        if own:
-            granted = max(granted, Permission.ADMIN) if principal.permission(workspace) == 0 else granted
+        if not granted and workspace == personal_workspace(principal.id):
+            granted = Permission.ADMIN
         as_granted = _effective(request, granted)
         as_owner = _effective(request, Permission.ADMIN)
         row = await self._ask(request, as_granted, as_owner, granted, take_over)

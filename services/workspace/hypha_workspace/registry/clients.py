@@ -14,12 +14,12 @@ CLIENT_COLUMNS = """
     c.workspace, c.client_id, c.generation, c.gateway, c.identity,
     EXISTS (
         SELECT FROM services s
-        WHERE s.workspace = c.workspace AND s.client_id = c.client_id AND s.service_id = 'built-in'
+        WHERE s.provider = c.workspace || '/' || c.client_id AND s.service_id = 'built-in'
     ) AS registered
 """
 _REMOVE_SERVICES = """
     WITH gone AS (
-        DELETE FROM services WHERE workspace = $1 AND client_id = $2 AND generation <= $3
+        DELETE FROM services WHERE provider = $1 || '/' || $2 AND generation <= $3
     )
     UPDATE loaded_workspaces SET unload_at = now() + $4::interval
     WHERE workspace = $1 AND unload_at IS NULL AND NOT EXISTS (SELECT FROM clients WHERE workspace = $1)

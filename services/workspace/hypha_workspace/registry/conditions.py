@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Conditions", "visible"]
+__all__ = ["Conditions", "is_glob", "visible"]
 
 _LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_", "*": "%", "?": "_"})
 
@@ -32,10 +32,14 @@ class Conditions:
         """Match ``*`` (any characters) and ``?`` (any one); no term for ``*`` alone."""
         if pattern == "*":
             return
-        if "*" in pattern or "?" in pattern:
+        if is_glob(pattern):
             self._terms.append(f"{column} LIKE {self.add(pattern.translate(_LIKE))}")
         else:
             self.equal(column, pattern)
+
+
+def is_glob(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
 
 
 def visible(where: Conditions, own_workspace: str, *, unlisted: bool) -> None:

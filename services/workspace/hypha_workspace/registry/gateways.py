@@ -51,11 +51,6 @@ class Gateways:
         for shard in shards:
             await shard.execute("UPDATE gateways SET announced = true WHERE id = $1", gateway)
 
-    async def withdraw(self, gateway: str) -> None:
-        """End the lease of a gateway that leaves; the next sweep removes what it still has."""
-        for shard in self._database.all():
-            await shard.execute("UPDATE gateways SET expires_at = now() WHERE id = $1", gateway)
-
     async def load(self, workspace: str, gateways: Iterable[str]) -> dict[str, float]:
         """Return requests a minute by ``WS/CID``, as these gateways counted them for load-balanced clients."""
         rows = await self._database.for_workspace(workspace).fetch(

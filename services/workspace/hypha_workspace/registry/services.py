@@ -14,7 +14,7 @@ from hypha_common.wire import pack, unpack
 from hypha_workspace.manager.service_info import Registration, ServiceInfo
 from hypha_workspace.manager.service_query import ServiceQuery
 
-from .conditions import Conditions, visible
+from .conditions import Conditions, is_glob, visible
 
 __all__ = ["MAX_LISTED", "Order", "Registered", "ServiceInfo", "ServiceRow", "Services"]
 
@@ -30,21 +30,19 @@ WITH owner AS MATERIALIZED (
 ), checks AS MATERIALIZED (
     SELECT
         EXISTS (SELECT FROM owner) AS connected,
-        EXISTS (
-            SELECT FROM services WHERE workspace = $1 AND service_id = $3 AND singleton AND client_id <> $2
+        $3 <> 'built-in' AND EXISTS (
+            SELECT FROM services WHERE name = $1 || '/' || $3 AND singleton AND client_id <> $2
         ) AS taken,
-        $8 AND EXISTS (
-            SELECT FROM services WHERE workspace = $1 AND service_id = $3 AND client_id <> $2
-        ) AS shared,
+        $8 AND EXISTS (SELECT FROM services WHERE name = $1 || '/' || $3 AND client_id <> $2) AS shared,
         (SELECT count(*) FROM services
-         WHERE workspace = $1 AND client_id = $2 AND service_id NOT IN ('built-in', $3)) AS others,
-        (SELECT info FROM services WHERE workspace = $1 AND client_id = $2 AND service_id = $3) AS replaced
+         WHERE provider = $1 || '/' || $2 AND service_id NOT IN ('built-in', $3)) AS others,
+        (SELECT info FROM services WHERE provider = $1 || '/' || $2 AND service_id = $3) AS replaced
 ), stored AS (
     INSERT INTO services AS s
         (workspace, client_id, service_id, generation, app_id, type, visibility, singleton, authorized_workspaces, info)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::text[], $10 FROM checks
     WHERE connected AND NOT taken AND NOT shared AND ($3 = 'built-in' OR others < $11)
-    ON CONFLICT (workspace, client_id, service_id) DO UPDATE
+    ON CONFLICT (provider, service_id) DO UPDATE
         SET generation = excluded.generation, app_id = excluded.app_id, type = excluded.type,
             visibility = excluded.visibility, singleton = excluded.singleton,
             authorized_workspaces = excluded.authorized_workspaces, info = excluded.info
@@ -55,7 +53,7 @@ SELECT c.*, s.seq IS NOT NULL AS stored FROM checks c LEFT JOIN stored s ON true
 """
 _UNREGISTER = """
     DELETE FROM services
-    WHERE workspace = $1 AND client_id = $2 AND service_id = $3 AND ($4::bigint IS NULL OR generation = $4)
+    WHERE provider = $1 || '/' || $2 AND service_id = $3 AND ($4::bigint IS NULL OR generation = $4)
     RETURNING info
 """
 _ANNOUNCE_CLIENT = """
@@ -68,7 +66,7 @@ _ANNOUNCE_SERVICE = """
     INSERT INTO services AS s
         (workspace, client_id, service_id, generation, app_id, type, visibility, info)
     VALUES ($1, $2, $3, 0, $4, $5, $6, $7)
-    ON CONFLICT (workspace, client_id, service_id) DO UPDATE
+    ON CONFLICT (provider, service_id) DO UPDATE
         SET app_id = excluded.app_id, type = excluded.type, visibility = excluded.visibility, info = excluded.info
         WHERE s.info IS DISTINCT FROM excluded.info
 """
@@ -147,9 +145,7 @@ class Services:
 
         """
         where = Conditions()
-        where.equal("s.workspace", service.workspace)
-        where.glob("s.client_id", service.client)
-        where.glob("s.service_id", service.service)
+        _locate(where, service.workspace, service.client, service.service)
         if service.app != "*":
             where.equal("s.app_id", service.app)
         if own_workspace is not None:
@@ -182,7 +178,7 @@ class Services:
         """
         if not query.all_workspaces:
             where = _selects(query)
-            where.equal("s.workspace", query.workspace)
+            _locate(where, query.workspace, query.client_id, query.service_id)
             if not readable:
                 visible(where, own_workspace, unlisted=False)
             found = await self._listed(self._database.for_workspace(query.workspace), where)
@@ -190,6 +186,8 @@ class Services:
         found = []
         for shard in self._database.all():
             where = _selects(query)
+            where.glob("s.client_id", query.client_id)
+            where.glob("s.service_id", query.service_id)
             own = where.add(own_workspace) if readable else "NULL"
             # Of other workspaces the built-in services stay out: they would be a list of everybody's clients.
             where.text(f"(s.workspace = {own} OR (s.visibility = 'public' AND s.service_id <> 'built-in'))")
@@ -201,7 +199,7 @@ class Services:
         if query.all_workspaces or not readable:
             return pack(await self.select(query, own_workspace=own_workspace, readable=readable))
         where = _selects(query)
-        where.equal("s.workspace", query.workspace)
+        _locate(where, query.workspace, query.client_id, query.service_id)
         infos = await self._stored(self._database.for_workspace(query.workspace), where)
         return b"".join((_array_head(len(infos)), *infos))
 
@@ -235,10 +233,22 @@ def _array_head(size: int) -> bytes:
     return head
 
 
+def _locate(where: Conditions, workspace: str, client: str, service: str) -> None:
+    """Ask for services of a workspace by the one column that narrows it down most."""
+    if not is_glob(client):
+        where.equal("s.provider", f"{workspace}/{client}")
+        where.glob("s.service_id", service)
+    elif not is_glob(service):
+        where.equal("s.name", f"{workspace}/{service}")
+        where.glob("s.client_id", client)
+    else:
+        where.equal("s.workspace", workspace)
+        where.glob("s.client_id", client)
+        where.glob("s.service_id", service)
+
+
 def _selects(query: ServiceQuery) -> Conditions:
     where = Conditions()
-    where.glob("s.client_id", query.client_id)
-    where.glob("s.service_id", query.service_id)
     where.glob("s.type", query.type)
     if query.app_id != "*":
         where.glob("s.app_id", query.app_id)

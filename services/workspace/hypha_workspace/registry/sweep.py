@@ -17,7 +17,7 @@ _CLIENTS_OF = """
 """
 _SERVICES_OF = """
     DELETE FROM services s USING unnest($1::text[], $2::text[], $3::bigint[]) AS gone (workspace, client_id, generation)
-    WHERE s.workspace = gone.workspace AND s.client_id = gone.client_id AND s.generation <= gone.generation
+    WHERE s.provider = gone.workspace || '/' || gone.client_id AND s.generation <= gone.generation
 """
 _START_GRACE = """
     UPDATE loaded_workspaces l SET unload_at = now() + $1::interval

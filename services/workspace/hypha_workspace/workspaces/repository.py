@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -101,8 +102,9 @@ class Workspaces:
         Raises Conflict ``Workspace already exists: X``.
 
         """
+        workspace = replace(workspace, name=workspace.name or workspace.id)
         values = (
-            workspace.id, workspace.name or workspace.id, workspace.description, workspace.persistent,
+            workspace.id, workspace.name, workspace.description, workspace.persistent,
             list(workspace.owners), workspace.read_only, workspace.pack_extra(),
         )  # fmt: skip
         async with self._database.for_workspace(workspace.id).transaction() as connection:

@@ -150,11 +150,19 @@ def _create_registry() -> None:
     )
     op.create_index("clients_gateway", "clients", ["gateway"])
     op.create_index("clients_user", "clients", ["user_id"])
+    _create_services()
+
+
+def _create_services() -> None:
+    # Each question has one column that answers it, and one index: with (workspace, service_id) beside (workspace,
+    # client_id) the planner takes either for both while the tables are small, and keeps to it when they are not.
     op.create_table(
         "services",
         sa.Column("workspace", sa.Text, nullable=False),
         sa.Column("client_id", sa.Text, nullable=False),
         sa.Column("service_id", sa.Text, nullable=False),
+        sa.Column("provider", sa.Text, sa.Computed("workspace || '/' || client_id", persisted=True), nullable=False),
+        sa.Column("name", sa.Text, sa.Computed("workspace || '/' || service_id", persisted=True), nullable=False),
         sa.Column("seq", sa.BigInteger, sa.Identity(always=True), nullable=False),  # order of registration
         sa.Column("generation", sa.BigInteger, nullable=False),
         sa.Column("app_id", sa.Text, nullable=False),
@@ -163,17 +171,12 @@ def _create_registry() -> None:
         _flag("singleton"),
         sa.Column("authorized_workspaces", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
         sa.Column("info", sa.LargeBinary, nullable=False),  # msgpack: ServiceInfo
-        sa.PrimaryKeyConstraint("workspace", "client_id", "service_id"),
+        sa.PrimaryKeyConstraint("provider", "service_id"),
         prefixes=UNLOGGED,
     )
-    op.create_index("services_name", "services", ["workspace", "service_id"])
-    op.create_index(
-        "services_singleton",
-        "services",
-        ["workspace", "service_id"],
-        unique=True,
-        postgresql_where=sa.text("singleton"),
-    )
+    op.create_index("services_name", "services", ["name"])
+    op.create_index("services_workspace", "services", ["workspace", "seq"])
+    op.create_index("services_singleton", "services", ["name"], unique=True, postgresql_where=sa.text("singleton"))
     op.create_index(
         "services_public",
         "services",

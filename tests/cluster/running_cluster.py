@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+__all__ = ["RunningCluster"]
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 40.0
+
+# Everything in the tests comes from one address and one user; tests of the limits set their own.
+_UNLIMITED = {
+    "HYPHA_HTTP_RATE_LIMIT": "1000000",
+    "HYPHA_HTTP_BURST_LIMIT": "1000000",
+    "HYPHA_HTTP_AUTHENTICATED_RATE_LIMIT": "1000000",
+    "HYPHA_HTTP_AUTHENTICATED_BURST_LIMIT": "1000000",
+    "HYPHA_WS_MSG_RATE_LIMIT": "1000000",
+    "HYPHA_WS_MSG_BURST_LIMIT": "1000000",
+    "HYPHA_MAX_CONNECTIONS_PER_USER": "100000",
+    "HYPHA_MAX_CLIENTS_PER_WORKSPACE": "100000",
+    "HYPHA_LOG_LEVEL": "INFO",
+    "HYPHA_PRINT_CONFIG": "false",
+}
+
+
+class RunningCluster:
+    """
+    ``python -m hypha.server`` in a process of its own, as a user starts it.
+
+    ``flags`` and ``environ`` add to what tests need; ``data_dir`` defaults to a new one, removed by :meth:`stop`.
+
+    """
+
+    def __init__(
+        self, *flags: str, environ: Mapping[str, str] | None = None, data_dir: Path | None = None, wait: bool = True
+    ) -> None:
+        self._temporary = Path(tempfile.mkdtemp(prefix="hypha-test-"))
+        self.data_dir = data_dir or self._temporary / "data"
+        self.root_token = secrets.token_hex(32)
+        self.gateway_urls: list[str] = []
+        self.log_file = self._temporary / "server.log"
+        self.process = self._start(flags, environ or {})
+        self._known: list[psutil.Process] = []
+        if wait:
+            self.wait_until_ready()
+
+    @property
+    def url(self) -> str:
+        """The address of the first gateway."""
+        return self.gateway_urls[0]
+
+    @property
+    def log(self) -> str:
+        """What the supervisor and the services wrote so far."""
+        return self.log_file.read_text()
+
+    @property
+    def started_in_s(self) -> float:
+        """How long the start took, as the server tells."""
+        return float(self._output().partition(" after ")[2].split()[0])
+
+    @property
+    def pids(self) -> dict[str, list[int]]:
+        """Processes by role: gateway (in the order of their ports), auth, workspace, nats, postgres, server."""
+        found: dict[str, list[tuple[str, int]]] = {"server": [("", self.process.pid)]}
+        for process in psutil.Process(self.process.pid).children():
+            role = _role(process.cmdline())
+            found.setdefault(role, []).append((process.environ().get("HYPHA_PORT", ""), process.pid))
+        return {role: [pid for _, pid in sorted(processes)] for role, processes in found.items()}
+
+    def tree(self) -> list[psutil.Process]:
+        """Return every process of the cluster, descendants included."""
+        server = psutil.Process(self.process.pid)
+        return [server, *server.children(recursive=True)]
+
+    def wait_until_ready(self) -> None:
+        """Read the addresses that the server prints once it answers."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while " is ready at " not in self._output():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                output = self._output() + self.log
+                self.stop()
+                raise AssertionError(f"the cluster did not come up:\n{output}")
+            time.sleep(0.02)
+        words = [line.split() for line in self._output().splitlines()]
+        self.gateway_urls = [word for line in words for word in line if word.startswith("http://")]
+        self._known = self.tree()
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Stop the server; returns its exit status. Fails where a process is left."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            status = self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"the cluster did not stop:\n{self.log[-5000:]}") from None
+        _, left = psutil.wait_procs(self._known, timeout=STOP_TIMEOUT_S if number == signal.SIGKILL else 1)
+        assert not left, f"left behind: {left}"
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        return status
+
+    def _start(self, flags: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HYPHA_")}
+        command = [sys.executable, "-m", "hypha.server", "--port=0", f"--data-dir={self.data_dir}", *flags]
+        with self.log_file.open("wb") as log, self.log_file.with_suffix(".out").open("wb") as output:
+            return subprocess.Popen(
+                command,
+                env={**inherited, **_UNLIMITED, "HYPHA_ROOT_TOKEN": self.root_token, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                cwd=self.log_file.parent,
+            )
+
+    def _output(self) -> str:
+        return self.log_file.with_suffix(".out").read_text()
+
+
+def _role(command: Sequence[str]) -> str:
+    words = " ".join(command)
+    for name in ("gateway", "auth", "workspace"):
+        if f"-m hypha_{name} " in words:
+            return name
+    return "nats" if "nats-server" in words else "postgres" if "postgres" in words else "other"

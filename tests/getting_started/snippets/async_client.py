@@ -1,0 +1,13 @@
+import asyncio
+from hypha_rpc import connect_to_server
+
+async def main():
+    async with connect_to_server({"server_url": "http://localhost:9527"}) as server:
+        # Get an existing service
+        # NOTE: You need to replace the service id with the actual id you obtained when registering the service
+        svc = await server.get_service("ws-user-scintillating-lawyer-94336986/YLNzuQvQHVqMAyDzmEpFgF:hello-world")
+        ret = await svc.hello("John")
+        print(ret)
+
+if __name__ == "__main__":
+    asyncio.run(main())
