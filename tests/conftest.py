@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from tests.fixtures.hub import hub
+from tests.fixtures.clients import connect
+from tests.fixtures.clusters import cluster, start_cluster, two_gateways
 from tests.fixtures.scripts import node_modules, start_script
 
-__all__ = ["hub", "node_modules", "start_script"]
+__all__ = ["cluster", "connect", "node_modules", "start_cluster", "start_script", "two_gateways"]

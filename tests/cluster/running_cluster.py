@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -9,9 +10,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+from hypha.server.data_directory import DataDirectory
+from hypha_common.ids import new_id, personal_workspace
+from hypha_common.principal import Permission, Principal, Scope
+from hypha_common.tokens import TokenCodec
 
 __all__ = ["RunningCluster"]
 
@@ -74,9 +81,21 @@ class RunningCluster:
         """Processes by role: gateway (in the order of their ports), auth, workspace, nats, postgres, server."""
         found: dict[str, list[tuple[str, int]]] = {"server": [("", self.process.pid)]}
         for process in psutil.Process(self.process.pid).children():
-            role = _role(process.cmdline())
-            found.setdefault(role, []).append((process.environ().get("HYPHA_PORT", ""), process.pid))
+            with suppress(psutil.NoSuchProcess):  # one that ended this moment
+                role = _role(process.cmdline())
+                found.setdefault(role, []).append((process.environ().get("HYPHA_PORT", ""), process.pid))
         return {role: [pid for _, pid in sorted(processes)] for role, processes in found.items()}
+
+    def errors(self) -> list[str]:
+        """Return the log lines of what the server regards as its own fault."""
+        return [line for line in self.log.splitlines() if re.search(r'"level": ?"(error|critical)"|Traceback', line)]
+
+    def user_token(self, name: str = "") -> str:
+        """Return the token of a registered user, as an identity provider would let them log in."""
+        user = name or f"user-{new_id(8).lower()}"
+        scope = Scope(workspaces={personal_workspace(user): Permission.ADMIN})
+        principal = Principal(id=user, roles=("user",), email=f"{user}@example.org", scope=scope)
+        return TokenCodec(DataDirectory(self.data_dir).read_secrets().jwt_secret).sign(principal, life_s=3600)
 
     def tree(self) -> list[psutil.Process]:
         """Return every process of the cluster, descendants included."""
@@ -105,8 +124,10 @@ class RunningCluster:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(f"the cluster did not stop:\n{self.log[-5000:]}") from None
-        _, left = psutil.wait_procs(self._known, timeout=STOP_TIMEOUT_S if number == signal.SIGKILL else 1)
-        assert not left, f"left behind: {left}"
+        deadline = time.monotonic() + (STOP_TIMEOUT_S if status == -signal.SIGKILL else 1)
+        while left := [process for process in self._known if _runs(process)]:
+            assert time.monotonic() < deadline, f"left behind: {left}"
+            time.sleep(0.02)
         shutil.rmtree(self._temporary, ignore_errors=True)
         return status
 
@@ -125,6 +146,14 @@ class RunningCluster:
 
     def _output(self) -> str:
         return self.log_file.with_suffix(".out").read_text()
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        # A zombie has ended: not every container has an init that collects orphans.
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _role(command: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fixtures.hub import Hub
+from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.scripts import Script, StartScript
 
 _DIRECTORY = Path(__file__).with_name("snippets")
@@ -18,13 +18,13 @@ Snippet = Callable[..., str]
 
 
 @pytest.fixture
-def snippet(hub: Hub) -> Snippet:
+def snippet(cluster: RunningCluster) -> Snippet:
     """Return a program of the getting-started document: word for word, but for the addresses."""
 
     def snippet(name: str, *, service_id: str = "", token: str = "") -> str:
         code = (_DIRECTORY / name).read_text()
         for address in _ADDRESSES:
-            code = code.replace(address, hub.url)
+            code = code.replace(address, cluster.url)
         workspace, _, service = service_id.partition("/")
         replacements = {_WORKSPACE: workspace, _SERVICE: service, "your-token-here": token, "your-token": token}
         for old, new in replacements.items():
@@ -52,6 +52,6 @@ async def hello(start_script: StartScript, snippet: Snippet) -> Hello:
 
 
 @pytest.fixture
-async def http(hub: Hub) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=hub.url, timeout=10) as client:
+async def http(cluster: RunningCluster) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=cluster.url, timeout=10) as client:
         yield client

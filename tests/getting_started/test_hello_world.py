@@ -5,19 +5,19 @@ import re
 import httpx
 import pytest
 
-from tests.fixtures.hub import Hub
+from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.scripts import StartScript
 
 from .conftest import Hello, Snippet
 
 
-async def test_asynchronous_server(hello: Hello, hub: Hub, http: httpx.AsyncClient) -> None:
+async def test_asynchronous_server(hello: Hello, cluster: RunningCluster, http: httpx.AsyncClient) -> None:
     """It prints where its service is, and the printed address answers in a browser."""
     used = await hello.script.line(r"You can use this service using the service id: (\S+)$")
     tested = await hello.script.line(r"You can also test the service via the HTTP proxy: (\S+)$")
     assert used[1] == hello.service_id
     assert re.fullmatch(rf"{re.escape(hello.workspace)}/\w+:hello-world", hello.service_id)
-    assert tested[1].startswith(f"{hub.url}/{hello.workspace}/services/")
+    assert tested[1].startswith(f"{cluster.url}/{hello.workspace}/services/")
 
     answer = await http.get(tested[1])
 
@@ -65,8 +65,8 @@ async def test_get_remote_service_without_client_id(
     assert "Hello John\n" in await client.end()
 
 
-async def test_clean_up(hub: Hub, start_script: StartScript, snippet: Snippet) -> None:
-    prelude = f'from hypha_rpc import connect_to_server\nserver_url = "{hub.url}"\n'
+async def test_clean_up(cluster: RunningCluster, start_script: StartScript, snippet: Snippet) -> None:
+    prelude = f'from hypha_rpc import connect_to_server\nserver_url = "{cluster.url}"\n'
     script = await start_script(prelude + snippet("clean_up.py") + "\nprint('closed')")
     assert "closed\n" in await script.end()
 
@@ -80,11 +80,11 @@ async def test_javascript_client(hello: Hello, start_script: StartScript, snippe
 
 @pytest.mark.node
 async def test_javascript_get_remote_service(
-    hub: Hub, hello: Hello, start_script: StartScript, snippet: Snippet
+    cluster: RunningCluster, hello: Hello, start_script: StartScript, snippet: Snippet
 ) -> None:
     code = snippet("remote_service.js", service_id=hello.service_id)
     # The client of today takes the server out of the address but then looks for it under another name.
-    code = code.replace(':hello-world")', f':hello-world", {{server_url: "{hub.url}"}})')
+    code = code.replace(':hello-world")', f':hello-world", {{server_url: "{cluster.url}"}})')
     client = await start_script(code + "\nprocess.exit(0)", language="js")
     assert "Hello John\n" in await client.end()
 

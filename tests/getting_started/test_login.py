@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from hypha_rpc import connect_to_server
-from tests.fixtures.hub import Hub
+from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.scripts import Script, StartScript
 
 from .conftest import Hello, Snippet
@@ -20,9 +20,9 @@ from .conftest import Hello, Snippet
 class Person:
     """Somebody who opens the printed address and pastes their token."""
 
-    def __init__(self, hub: Hub, http: httpx.AsyncClient) -> None:
+    def __init__(self, cluster: RunningCluster, http: httpx.AsyncClient) -> None:
         self.id = "ada"
-        self.token = hub.user_token(self.id)
+        self.token = cluster.user_token(self.id)
         self._http = http
 
     async def log_in(self, address: str) -> None:
@@ -35,8 +35,8 @@ class Person:
 
 
 @pytest.fixture
-def person(hub: Hub, http: httpx.AsyncClient) -> Person:
-    return Person(hub, http)
+def person(cluster: RunningCluster, http: httpx.AsyncClient) -> Person:
+    return Person(cluster, http)
 
 
 async def _printed(script: Script) -> str:
@@ -60,12 +60,12 @@ async def test_javascript_login(person: Person, start_script: StartScript, snipp
 
 
 async def test_login_for_one_workspace(
-    hub: Hub, person: Person, start_script: StartScript, snippet: Snippet
+    cluster: RunningCluster, person: Person, start_script: StartScript, snippet: Snippet
 ) -> None:
     """The token opens the named workspace; it expires when that was asked for."""
-    async with connect_to_server({"server_url": hub.url, "token": person.token}) as server:
+    async with connect_to_server({"server_url": cluster.url, "token": person.token}) as server:
         await server.create_workspace({"name": "my-workspace", "owners": [person.id]}, overwrite=True)
-        prelude = f'from hypha_rpc import connect_to_server, login\nSERVER_URL = "{hub.url}"\n'
+        prelude = f'from hypha_rpc import connect_to_server, login\nSERVER_URL = "{cluster.url}"\n'
         connect = snippet("connect_workspace.py").replace(
             "    pass", "    print('workspace:', server.config.workspace)\n    print(await server.parse_token(token))"
         )
@@ -76,14 +76,14 @@ async def test_login_for_one_workspace(
     assert "'current_workspace': 'my-workspace'" in output
 
 
-async def test_login_callback_and_timeout(hub: Hub, start_script: StartScript, snippet: Snippet) -> None:
+async def test_login_callback_and_timeout(cluster: RunningCluster, start_script: StartScript, snippet: Snippet) -> None:
     """The callback gets what the document says; nobody logs in, so that login() gives up after three seconds."""
-    prelude = f'from hypha_rpc import login\nSERVER_URL = "{hub.url}"\n' + snippet("login_callback.py")
+    prelude = f'from hypha_rpc import login\nSERVER_URL = "{cluster.url}"\n' + snippet("login_callback.py")
     use = "    print('key:', context['key'], 'report:', context['report_url'])\nlogin_callback = callback\ntry:\n"
     attempt = "".join(f"    {line}\n" for line in snippet("login_arguments.py").splitlines())
     script = await start_script(f"{prelude}{use}{attempt}except Exception as error:\n    print('failed:', error)")
-    assert await script.line(rf"Go to login url: {hub.url}/public/apps/hypha-login/\?key=\w+")
-    assert await script.line(rf"key: \w+ report: {hub.url}/public/services/hypha-login/report$")
+    assert await script.line(rf"Go to login url: {cluster.url}/public/apps/hypha-login/\?key=\w+")
+    assert await script.line(rf"key: \w+ report: {cluster.url}/public/services/hypha-login/report$")
     assert "Login timeout, waited for 3" in await script.end()
 
 

@@ -3,20 +3,20 @@ from __future__ import annotations
 import pytest
 from hypha_rpc import connect_to_server
 
-from tests.fixtures.hub import Hub
+from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.scripts import StartScript
 
 from .conftest import Snippet
 
 
-async def test_service_of_an_application(hub: Hub, start_script: StartScript, snippet: Snippet) -> None:
+async def test_service_of_an_application(cluster: RunningCluster, start_script: StartScript, snippet: Snippet) -> None:
     """Registered with an app id, a service is found by it."""
-    token = hub.user_token()
+    token = cluster.user_token()
     script = await start_script(snippet("worker_service.py", token=token))
     registered = (await script.line(r"Service registered: (\S+)$"))[1]
     await script.line(r"Associated with app: my-distributed-app$")
 
-    async with connect_to_server({"server_url": hub.url, "token": token}) as server:
+    async with connect_to_server({"server_url": cluster.url, "token": token}) as server:
         worker = await server.get_service("worker-service-instance-1@my-distributed-app")
         assert worker.id == registered
         assert await worker.process_task("important-computation") == "Task completed: important-computation"
@@ -26,12 +26,12 @@ async def test_service_of_an_application(hub: Hub, start_script: StartScript, sn
 
 @pytest.mark.node
 async def test_javascript_service_of_an_application(
-    hub: Hub, start_script: StartScript, snippet: Snippet
+    cluster: RunningCluster, start_script: StartScript, snippet: Snippet
 ) -> None:
-    token = hub.user_token()
+    token = cluster.user_token()
     script = await start_script(snippet("worker_service.js", token=token), language="js")
     registered = (await script.line(r"Service registered: (\S+)$"))[1]
 
-    async with connect_to_server({"server_url": hub.url, "token": token}) as server:
+    async with connect_to_server({"server_url": cluster.url, "token": token}) as server:
         worker = await server.get_service(registered)
         assert await worker.process_task("a") == "Task completed: a"

@@ -7,9 +7,12 @@ import pytest
 
 from hypha.server.asgi import listening_at
 from hypha.server.cli import main
+from hypha.server.data_directory import DataDirectory
 from hypha.server.environment_file import load_environment_file
 from hypha.server.other_flags import review
 from hypha_common.errors import ConfigurationError
+from hypha_common.principal import Permission
+from hypha_common.tokens import TokenCodec
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +121,22 @@ def test_where_an_asgi_server_listens(argv: list[str], environ: dict[str, str], 
 def test_asgi_server_and_environment_disagree() -> None:
     with pytest.raises(ValueError, match="HYPHA_PORT=1 contradicts"):
         listening_at(["uvicorn", "--port", "2"], {"HYPHA_PORT": "1"})
+
+
+def test_generate_token(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A token that the cluster of a data directory accepts."""
+    data = DataDirectory(tmp_path / "d")
+    secret = data.open().jwt_secret
+    flags = ["--workspace", "lab", "--permission", "admin", "--scope", "other#r", "--user-id", "me", "--client-id", "c"]
+    assert main(["generate-token", "--data-dir", str(data.path), *flags, "--role", "user", "--email", "me@x"]) == 0
+    principal = TokenCodec(secret).verify(capsys.readouterr().out.strip()).principal
+    assert (principal.id, principal.email, principal.roles) == ("me", "me@x", ("user",))
+    assert principal.permission("lab") is Permission.ADMIN
+    assert principal.permission("other") is Permission.READ
+    assert principal.scope.client_id == "c"
+    data.close()
+
+
+def test_generate_token_without_a_cluster(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["generate-token", "--data-dir", str(tmp_path / "absent")]) == 1
+    assert "holds no secrets of a cluster" in capsys.readouterr().err

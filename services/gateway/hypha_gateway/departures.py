@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 import structlog
 
@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 
 _CONCURRENT = 32
 _RETRY_S = 0.5
+_REMEMBERED = 1000
 
 
 class Departures:
@@ -29,6 +30,7 @@ class Departures:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._untold: OrderedDict[tuple[Address, int], str] = OrderedDict()
+        self._told: deque[tuple[Address, int, str]] = deque(maxlen=_REMEMBERED)
         self._wake = asyncio.Event()
         self._all_told = asyncio.Event()
         self._all_told.set()
@@ -40,6 +42,11 @@ class Departures:
         self._untold[address, generation] = reason
         self._all_told.clear()
         self._wake.set()
+
+    def tell_again(self) -> None:
+        """Repeat the latest reports: a connection that was being announced anew when it ended may have come back."""
+        for address, generation, reason in tuple(self._told):
+            self.report(address, generation, reason)
 
     async def told(self, timeout: float) -> None:
         """Wait until every report has been heard, at most ``timeout`` seconds."""
@@ -75,4 +82,5 @@ class Departures:
             log.info("departure_not_told", error=str(error))
             return False
         self._untold.pop((address, generation), None)
+        self._told.append((address, generation, reason))
         return True

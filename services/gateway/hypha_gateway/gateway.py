@@ -78,7 +78,7 @@ class Gateway:
         )
         self._audience = Audience(self.bus)
         self._departures = Departures(self.bus)
-        self._lease = Lease(bus=self.bus, table=self.table, settings=settings)
+        self._lease = Lease(bus=self.bus, table=self.table, departures=self._departures, settings=settings)
         self._liveness = Liveness(
             table=self.table, router=self.router, windows=self.windows, idle_timeout_s=settings.ws_idle_timeout
         )

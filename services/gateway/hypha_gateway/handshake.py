@@ -28,7 +28,8 @@ __all__ = ["Handshake"]
 log = structlog.get_logger(__name__)
 
 _SLOT_TIMEOUT_S = 30.0
-_CONNECT_TIMEOUT_S = 12.0  # the registry may ping an older client of the same id for 5 s
+_CONNECT_TIMEOUT_S = 1.5
+_PING_TIMEOUT_S = 8.0  # the registry pings an older client of the same id for up to 5 s
 TRY_AGAIN = 1013
 
 
@@ -80,17 +81,18 @@ class Handshake:
 
     async def _connect(self, session: Session, admission: Admission) -> None:
         gateway = self._gateway
-        answer = await gateway.bus.request(
-            role_verb("workspace", partition_of(admission.workspace), "connect"),
-            {
-                "workspace": admission.workspace,
-                "client_id": admission.client_id,
-                "user": admission.principal.dump(),
-                "gateway": gateway.bus.instance,
-                "reconnect": admission.reconnect,
-            },
-            timeout=_CONNECT_TIMEOUT_S,
-        )
+        subject = role_verb("workspace", partition_of(admission.workspace), "connect")
+        message = {
+            "workspace": admission.workspace,
+            "client_id": admission.client_id,
+            "user": admission.principal.dump(),
+            "gateway": gateway.bus.instance,
+            "reconnect": admission.reconnect,
+        }
+        # Asking twice is harmless (the later generation wins), and a replica may die with the question in its hands.
+        answer = await gateway.bus.request(subject, {**message, "quick": True}, timeout=_CONNECT_TIMEOUT_S, attempts=2)
+        if answer.get("occupied"):
+            answer = await gateway.bus.request(subject, message, timeout=_PING_TIMEOUT_S)
         address = Address(answer["workspace"], admission.client_id)
         connection = self._connection(session, address, answer)
         try:

@@ -10,6 +10,8 @@ from hypha_common.errors import HyphaError
 from hypha_common.settings import Settings
 from hypha_common.subjects import partition_of, role_verb
 
+from .connection import Connection
+from .departures import Departures
 from .table import ConnectionTable
 
 __all__ = ["Lease"]
@@ -27,13 +29,16 @@ class Lease:
     Keeps this gateway's connections alive in the registry.
 
     A registry that does not know the gateway has lost its unlogged tables (a database crash) or swept us after a long
-    silence. The clients are then announced again; their services are known only to themselves, so their sockets are
-    closed one after another and each client comes back and registers anew.
+    silence. The clients are then announced again; services are known only to those who registered them, so the sockets
+    of clients whose services are gone are closed, one after another, and each comes back and registers anew.
 
     """
 
-    def __init__(self, *, bus: Bus, table: ConnectionTable, settings: Settings) -> None:
+    def __init__(
+        self, *, bus: Bus, table: ConnectionTable, departures: Departures, settings: Settings
+    ) -> None:
         self._bus = bus
+        self._departures = departures
         self._table = table
         self._heads = settings.partition_heads()
         self._runs = settings.partitions
@@ -62,11 +67,11 @@ class Lease:
         message = {"gateway": self._bus.instance, "connections": len(self._table), "load": self._load()}
         try:
             answer = await self._bus.request(role_verb("workspace", head, "lease"), message, timeout=3.0)
+            if not answer["known"] and head in self._known:
+                await self._announce_again(head)
         except HyphaError as error:
             log.warning("lease_not_renewed", error=str(error))
             return False
-        if not answer["known"] and head in self._known:
-            await self._announce_again(head)
         self._known.add(head)
         return True
 
@@ -87,22 +92,30 @@ class Lease:
             if any(run.first <= partition_of(connection.address.workspace) <= run.last for run in mine)
         ]
         log.warning("registry_lost_us", connections=len(connections))
+        homeless: list[Connection] = []
         for start in range(0, len(connections), _BATCH):
-            clients = [
-                {
-                    "workspace": connection.address.workspace,
-                    "client_id": connection.address.client,
-                    "generation": connection.generation,
-                    "user": connection.principal.dump(),
-                }
-                for connection in connections[start : start + _BATCH]
-            ]
-            await self._bus.request(
-                role_verb("workspace", head, "reannounce"),
-                {"gateway": self._bus.instance, "clients": clients},
-                timeout=10.0,
-            )
-        pause_s = _RECONNECT_SPREAD_S / max(1, len(connections))
-        for connection in connections:
+            homeless += await self._announce(head, connections[start : start + _BATCH])
+        self._departures.tell_again()
+        pause_s = _RECONNECT_SPREAD_S / max(1, len(homeless))
+        for connection in homeless:
             connection.end(1001, "The registry was lost, please reconnect")
             await asyncio.sleep(pause_s)
+
+    async def _announce(self, head: int, connections: list[Connection]) -> list[Connection]:
+        """Announce connections; return those whose services are gone or whose place is taken."""
+        clients = [
+            {
+                "workspace": connection.address.workspace,
+                "client_id": connection.address.client,
+                "generation": connection.generation,
+                "user": connection.principal.dump(),
+            }
+            for connection in connections
+        ]
+        answer = await self._bus.request(
+            role_verb("workspace", head, "reannounce"),
+            {"gateway": self._bus.instance, "clients": clients},
+            timeout=10.0,
+        )
+        lost = {tuple(row) for row in (*answer["restored"], *answer["superseded"])}
+        return [c for c in connections if (c.address.workspace, c.address.client, c.generation) in lost]

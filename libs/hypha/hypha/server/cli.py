@@ -19,6 +19,7 @@ from hypha_common.version import __version__
 from .cluster import Cluster
 from .environment_file import load_environment_file
 from .other_flags import NAMES, add_other_flags, environment_names, review
+from .token_command import generate_token
 
 __all__ = ["console", "load_settings", "main"]
 
@@ -31,6 +32,9 @@ def console() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m hypha.server``; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["generate-token"]:
+        return generate_token(arguments[1:])
     parsed = _parser().parse_args(arguments)
     started = time.monotonic()
     try:
@@ -65,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=_PROGRAM,
         allow_abbrev=False,
         description="Run a whole Hypha cluster on this machine, until Ctrl-C.",
-        epilog="HYPHA_* variables, also from .env, are always read; flags win over them, they win over the file.",
+        epilog="`generate-token --help` tells about tokens. HYPHA_* variables, also from .env, are always read; flags win over them, they win over the file.",
     )
     parser.add_argument("command", nargs="?", choices=("serve", "check-config"), default="serve", help="default: serve")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

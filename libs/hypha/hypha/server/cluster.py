@@ -6,7 +6,6 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -15,7 +14,7 @@ from hypha_common.settings import OPTIONS, Settings
 
 from . import schema
 from .child import Child, Program
-from .data_directory import DataDirectory, default_data_directory
+from .data_directory import DataDirectory
 from .nats_server import USER, NatsServer
 from .ports import LOOPBACK, check_free, free_port, free_run
 from .postgres import PostgresServer
@@ -43,7 +42,7 @@ class Cluster:
     """
 
     def __init__(self, settings: Settings, *, gateways: int) -> None:
-        self._data = DataDirectory(Path(settings.data_dir) if settings.data_dir else default_data_directory())
+        self._data = DataDirectory(settings.data_dir)
         self._gateways = gateways
         self._children: list[Child] = []
         self._status_urls: list[str] = []  # of the services that are no gateways

@@ -40,8 +40,8 @@ class DataDirectory:
 
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.expanduser().absolute()
+    def __init__(self, path: str | Path = "") -> None:
+        self.path = Path(path or default_data_directory()).expanduser().absolute()
         self.postgres = self.path / "postgres"
         self.logs = self.path / "logs"
         self._lock: int | None = None

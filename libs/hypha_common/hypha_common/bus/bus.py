@@ -202,13 +202,24 @@ class Bus:
     def unsubscribe(self, subscription: Subscription) -> None:
         self._client.unsubscribe_direct(subscription)
 
-    async def request(self, subject: str, message: Mapping[str, Any], *, timeout: float = 5.0) -> Any:
+    async def request(
+        self, subject: str, message: Mapping[str, Any], *, timeout: float = 5.0, attempts: int = 1
+    ) -> Any:
         """
         Ask one server of ``subject`` and return its answer.
 
-        Raises what the other side raised, Unavailable where nobody serves it, DeadlineExceeded after ``timeout`` s.
+        ``attempts`` above one is for questions that may be asked twice: when one goes unanswered for ``timeout`` s,
+        perhaps because the replica that had it died, the next goes to another replica.
+
+        Raises what the other side raised, Unavailable where nobody serves it, DeadlineExceeded after the last attempt.
 
         """
+        for _ in range(attempts - 1):
+            with suppress(DeadlineExceeded):
+                return await self._ask(subject, message, timeout)
+        return await self._ask(subject, message, timeout)
+
+    async def _ask(self, subject: str, message: Mapping[str, Any], timeout: float) -> Any:
         token, future = self._answers.expect()
         try:
             self.publish(subject, pack(message), reply=f"hy.a.{self.instance}.{token}")

@@ -169,5 +169,7 @@ async def _caller_by_ownership(state: GatewayState, principal: Principal, worksp
 async def workspace_info(state: GatewayState, user: dict[str, Any], workspace: str) -> dict[str, Any]:
     """Ask the workspace service for a workspace as ``user`` may see it. Raises NotFound or PermissionDenied."""
     subject = role_verb("workspace", partition_of(workspace), "info")
-    info: dict[str, Any] = await state.bus.request(subject, {"workspace": workspace, "user": user})
+    info: dict[str, Any] = await state.bus.request(
+        subject, {"workspace": workspace, "user": user}, timeout=1.5, attempts=2
+    )
     return info

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MANAGER", "MANAGER_NAMES", "RemoteCaller", "resolve"]
 
+_RESOLVE_TIMEOUT_S = 1.5  # asked twice: a replica may die with the question in its hands
+_SELECT_TIMEOUT_S = 30.0  # providers are asked one after another
+
 CALL_TIMEOUT_S = 30.0  # of silence: the provider's heartbeats start it anew
 GET_SERVICE_TIMEOUT_S = 10.0
 
@@ -128,9 +131,11 @@ async def resolve(
         "gateway": state.bus.instance,
         "function": function,
     }
+    subject = role_verb("workspace", partition_of(workspace), "resolve")
+    selects = mode is not None and mode.startswith("select:")
     try:
         answer: Mapping[str, Any] = await state.bus.request(
-            role_verb("workspace", partition_of(workspace), "resolve"), query
+            subject, query, timeout=_SELECT_TIMEOUT_S if selects else _RESOLVE_TIMEOUT_S, attempts=1 if selects else 2
         )
     except (DeadlineExceeded, Unavailable):
         raise Unavailable("The workspace service does not answer, please retry") from None

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from hypha_common.errors import BadRequest, HyphaError, NotFound, PermissionDenied
+from hypha_common.errors import BadRequest, DeadlineExceeded, HyphaError, NotFound, PermissionDenied
 from hypha_common.ids import Address, ServiceId
 from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
@@ -26,6 +27,7 @@ __all__ = ["RegistrationMethods"]
 log = structlog.get_logger(__name__)
 
 _READ_APP_TIMEOUT_S = 2.0
+_MAX_MUTE = 4096
 _SETUP_TIMEOUT_S = 30.0
 
 
@@ -36,6 +38,7 @@ class RegistrationMethods:
         self._backend = backend
         self._services = backend.stores.services
         self._quota = backend.settings.max_services_per_client
+        self._mute: OrderedDict[tuple[str, int], None] = OrderedDict()  # connections that do not serve their built-in
 
     @rpc_method
     async def register_service(
@@ -58,7 +61,7 @@ class RegistrationMethods:
         registration = read_registration(service, workspace=workspace, client_id=client_id, principal=context.principal)
         if registration is None:
             return
-        reading = self._start_reading_app(registration)
+        reading = self._start_reading_app(registration, context.generation)
         try:
             stored = await self._store(registration, context)
             if stored is None:
@@ -105,19 +108,26 @@ class RegistrationMethods:
         """Return None where the client is gone: its late registration must not bring it back."""
         return await self._services.register(registration, generation=context.generation, quota=self._quota)
 
-    def _start_reading_app(self, registration: Registration) -> asyncio.Task[str | None] | None:
-        """Ask the provider for ``app_id`` while the registry stores: current clients do not send it."""
-        if registration.is_built_in or registration.id.app != "*":
-            return None
-        return asyncio.create_task(self._read_app(registration.id))
+    def _remember_mute(self, client_id: str, generation: int) -> None:
+        """A hand-written client that does not serve its built-in is waited for once, not at every registration."""
+        self._mute[client_id, generation] = None
+        if len(self._mute) > _MAX_MUTE:
+            self._mute.popitem(last=False)
 
-    async def _read_app(self, service: ServiceId) -> str | None:
+    def _start_reading_app(self, registration: Registration, generation: int) -> asyncio.Task[str | None] | None:
+        """Ask the provider for ``app_id`` while the registry stores: current clients do not send it."""
+        if registration.is_built_in or registration.id.app != "*" or (registration.id.client, generation) in self._mute:
+            return None
+        return asyncio.create_task(self._read_app(registration.id, generation))
+
+    async def _read_app(self, service: ServiceId, generation: int) -> str | None:
         provider = Address(service.workspace, service.client)
         try:
             found = await self._backend.providers.fetch_service(provider, service.service, timeout=_READ_APP_TIMEOUT_S)
         except HyphaError as error:
-            # Not every client serves its built-in yet when it registers, and hand-written ones never do.
             log.debug("app_id_unread", service=service.full, error=str(error))
+            if isinstance(error, DeadlineExceeded):
+                self._remember_mute(service.client, generation)
             return None
         app = found.get("app_id")
         return None if app in (None, "", "*") else str(app)

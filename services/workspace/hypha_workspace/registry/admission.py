@@ -20,6 +20,7 @@ _ATTEMPTS = 3
 # One round trip. `held` (or `locked`, where the workspace is not loaded) keeps whoever unloads or deletes the workspace
 # waiting until this has committed; both are KEY SHARE, so that connections do not wait for each other. Generations come
 # from the sequence after the row lock of the conflicting client, so a later owner always has the higher one.
+# A workspace that does not outlive its clients need not wait for the disk: a crash takes its clients' rows as well.
 _CONNECT = """
 WITH held AS MATERIALIZED (
     SELECT workspace FROM loaded_workspaces WHERE workspace = $1 FOR KEY SHARE
@@ -32,7 +33,7 @@ WITH held AS MATERIALIZED (
     SELECT $1, $1, $10, $11, $12, $13, $14
     WHERE $9 AND NOT EXISTS (SELECT FROM stored) AND NOT EXISTS (SELECT FROM locked)
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, owners
+    RETURNING id, owners, CASE WHEN NOT persistent THEN set_config('synchronous_commit', 'off', true) END
 ), target AS MATERIALIZED (
     SELECT id, owners, false AS made FROM stored
     UNION ALL SELECT id, owners, false FROM locked
