@@ -30,7 +30,12 @@ MANAGER_ID = "manager-hypha"
 MANAGER_ADDRESS = f"*/{MANAGER_ID}"
 
 # Client ids in workspace `public` that stand for a role instead of a connection.
-ROLE_CLIENTS = {"hypha-auth": "auth", "hypha-artifacts": "artifacts", "hypha-apps": "apps", "hypha-workspace": "workspace"}
+ROLE_CLIENTS = {
+    "hypha-auth": "auth",
+    "hypha-artifacts": "artifacts",
+    "hypha-apps": "apps",
+    "hypha-workspace": "workspace",
+}
 
 MAX_ID_BYTES = 255
 

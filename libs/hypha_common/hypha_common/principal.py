@@ -114,9 +114,7 @@ class Principal:
                 roles=tuple(data.get("roles") or ()),
                 is_anonymous=bool(data.get("is_anonymous")),
                 scope=Scope(
-                    workspaces={
-                        name: Permission.from_wire(p) for name, p in (scope.get("workspaces") or {}).items()
-                    },
+                    workspaces={name: Permission.from_wire(p) for name, p in (scope.get("workspaces") or {}).items()},
                     current_workspace=scope.get("current_workspace"),
                     client_id=scope.get("client_id"),
                     extra_scopes=None if extra is None else tuple(extra),

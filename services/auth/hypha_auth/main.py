@@ -10,7 +10,6 @@ import structlog
 from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.ids import new_id
 from hypha_common.revocation import RevocationFeed, RevokedTokens
 from hypha_common.rpc import RoleHost, Service
 from hypha_common.settings import Settings
@@ -38,14 +37,7 @@ class Auth:
 
     def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
         settings.require("nats_url", "database_url", "jwt_secret")
-        self.bus = Bus(
-            urls=settings.nats_urls,
-            role="auth",
-            instance=new_id(8),
-            user=settings.nats_user or None,
-            password=settings.nats_password or None,
-            on_fatal=on_fatal,
-        )
+        self.bus = Bus.from_settings(settings, "auth", on_fatal=on_fatal)
         self.database = Database(settings.database_url, application="hypha-auth", pool_size=settings.database_pool_size)
         codec = TokenCodec(
             settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace

@@ -99,4 +99,3 @@ def running_gateway(app: Starlette) -> Gateway:
     """Return the gateway of a started app."""
     gateway: Gateway = app.state.owner
     return gateway
-

@@ -9,7 +9,6 @@ import structlog
 
 from hypha_common.bus import Bus
 from hypha_common.errors import HyphaError
-from hypha_common.ids import new_id
 from hypha_common.revocation import RevocationFeed, RevokedTokens, ask_auth
 from hypha_common.settings import Settings
 from hypha_common.subjects import role_verb
@@ -45,20 +44,15 @@ class Gateway:
 
     """
 
-    def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None], request_stop: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, *, on_fatal: Callable[[str], None], request_stop: Callable[[], None]
+    ) -> None:
         self.settings = settings
         self.request_stop = request_stop
         self.draining = False
         self.sessions: set[Session] = set()
         self.table = ConnectionTable()
-        self.bus = Bus(
-            urls=settings.nats_urls,
-            role="gateway",
-            instance=new_id(8),
-            user=settings.nats_user or None,
-            password=settings.nats_password or None,
-            on_fatal=on_fatal,
-        )
+        self.bus = Bus.from_settings(settings, "gateway", on_fatal=on_fatal)
         self.codec = TokenCodec(
             settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace
         )

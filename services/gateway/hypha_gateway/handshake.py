@@ -114,9 +114,7 @@ class Handshake:
             principal=Principal.load(answer["user"]),
             permission=Permission.from_wire(answer["permission"]),
             instance=answer["instance"],
-            rate=TokenBucket(
-                rate=settings.ws_msg_rate_limit, burst=settings.ws_msg_burst_limit, now=time.monotonic()
-            ),
+            rate=TokenBucket(rate=settings.ws_msg_rate_limit, burst=settings.ws_msg_burst_limit, now=time.monotonic()),
             max_queue_bytes=settings.max_queue_bytes,
             router=self._gateway.router,
         )
@@ -172,4 +170,3 @@ def _decode(text: str) -> dict[str, Any] | None:
         if isinstance(message, dict):
             return message
     return None
-

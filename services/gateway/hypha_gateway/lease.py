@@ -34,9 +34,7 @@ class Lease:
 
     """
 
-    def __init__(
-        self, *, bus: Bus, table: ConnectionTable, departures: Departures, settings: Settings
-    ) -> None:
+    def __init__(self, *, bus: Bus, table: ConnectionTable, departures: Departures, settings: Settings) -> None:
         self._bus = bus
         self._departures = departures
         self._table = table

@@ -29,9 +29,7 @@ class Liveness:
 
     """
 
-    def __init__(
-        self, *, table: ConnectionTable, router: Router, windows: SendWindows, idle_timeout_s: float
-    ) -> None:
+    def __init__(self, *, table: ConnectionTable, router: Router, windows: SendWindows, idle_timeout_s: float) -> None:
         self._table = table
         self._router = router
         self._windows = windows

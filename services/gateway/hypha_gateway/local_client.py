@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from hypha_common import envelope
 from hypha_common.bus import Bus, Subscription
+from hypha_common.errors import HyphaError
 from hypha_common.ids import MANAGER_ADDRESS, Address, role_of
 from hypha_common.rpc.peer import RpcPeer
-from hypha_common.rpc.router import Router as BusRouter
 from hypha_common.subjects import client_frames, decode_token, encode_token, no_responders_prefix, parse_client_frames
 
 from .gate import Gate
@@ -22,6 +24,14 @@ __all__ = ["LocalClient"]
 log = structlog.get_logger(__name__)
 
 _MAX_WORKSPACES = 4096
+
+
+class _Held:
+    """Frames to a role that wait until the gateway has been given a replica."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self.frames: list[tuple[bytes, Address, str, str | None]] = []
+        self.resume = release
 
 
 class LocalClient:
@@ -38,16 +48,14 @@ class LocalClient:
     closed = False
 
     def __init__(self, *, bus: Bus, table: ConnectionTable, roles: RoleCalls, server_base_url: str) -> None:
-        self.peer = RpcPeer(
-            send=self._send, server_base_url=server_base_url, session_prefix=f"g-{bus.instance}-"
-        )
+        self.peer = RpcPeer(send=self._send, server_base_url=server_base_url, session_prefix=f"g-{bus.instance}-")
         self.pins: dict[str, str] = {}
         self.address = Address.parse(MANAGER_ADDRESS)  # whose partition decides which replicas are asked for
         self._client_id = f"client-{bus.instance}"
         self._bus = bus
         self._table = table
         self._roles = roles
-        self._bus_router = BusRouter()
+        self._held: dict[str, _Held] = {}
         self._interest: OrderedDict[str, tuple[Subscription, float]] = OrderedDict()
 
     async def sender_for(self, workspace: str) -> Address:
@@ -87,7 +95,7 @@ class LocalClient:
     ) -> None:
         role = role_of(to.workspace, to.client)
         if role is not None:
-            self._send_to_role(role, frame, to, method, workspace, session)
+            self._send_to_role(role, frame, to, method, session)
             return
         local = self._table.peer(to.workspace, to.client)
         if local is not None:
@@ -99,15 +107,25 @@ class LocalClient:
         payload = envelope.frame(self._bus.instance_bytes, frame)
         self._bus.publish(client_frames(to.workspace, to.client), payload, reply=reply)
 
-    def _send_to_role(
-        self, role: str, frame: bytes, to: Address, method: str, workspace: str, session: str | None
-    ) -> None:
-        if self._roles.gate(self, role) is None:
+    def _send_to_role(self, role: str, frame: bytes, to: Address, method: str, session: str | None) -> None:
+        gate = self._roles.gate(self, role)
+        if gate is None:
             self._roles.send(self, role, to=str(to), method=method, session=session, frame=frame)
             return
-        # Until a replica is known any of the queue group may take it.
-        subject = self._bus_router.subject_for(to, method, workspace=workspace)
-        self._bus.publish(subject, envelope.call(self._bus.instance_bytes, 0, frame))
+        # Until a replica is known nobody could be held to account for an answer.
+        held = self._held.get(role)
+        if held is None:
+            held = self._held[role] = _Held(partial(self._release, role))
+            gate.wait(held)
+        held.frames.append((frame, to, method, session))
+
+    def _release(self, role: str) -> None:
+        for frame, to, method, session in self._held.pop(role).frames:
+            try:
+                self._roles.send(self, role, to=str(to), method=method, session=session, frame=frame)
+            except HyphaError:
+                if session is not None:
+                    self.peer.undeliverable(to, session)
 
     def _from_bus(self, subject: str, reply: str, payload: bytes) -> None:
         opened = envelope.open_envelope(payload)

@@ -40,4 +40,3 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         stopping.cancel()
         watchdog.cancel()
-

@@ -9,7 +9,7 @@ import structlog
 from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.ids import MANAGER_ADDRESS, new_id
+from hypha_common.ids import MANAGER_ADDRESS
 from hypha_common.rpc.host import RoleHost
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch, serve_status
@@ -38,14 +38,7 @@ class WorkspaceService:
     def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
         self._settings = settings
         self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
-        self.bus = Bus(
-            urls=settings.nats_urls,
-            role=_ROLE,
-            instance=new_id(8),
-            user=settings.nats_user or None,
-            password=settings.nats_password or None,
-            on_fatal=on_fatal,
-        )
+        self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
         self._on_fatal = on_fatal
         self.missing = ["starting"]
 

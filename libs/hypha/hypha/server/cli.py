@@ -69,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         prog=_PROGRAM,
         allow_abbrev=False,
         description="Run a whole Hypha cluster on this machine, until Ctrl-C.",
-        epilog="`generate-token --help` tells about tokens. HYPHA_* variables, also from .env, are always read; flags win over them, they win over the file.",
+        epilog=(
+            "`generate-token --help` tells about tokens. HYPHA_* variables, also from .env, are always read; "
+            "flags win over them, they win over the file."
+        ),
     )
     parser.add_argument("command", nargs="?", choices=("serve", "check-config"), default="serve", help="default: serve")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

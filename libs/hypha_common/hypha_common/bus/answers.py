@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
-from ..errors import BadRequest, DeadlineExceeded, HyphaError, InternalError, Unavailable, error_from_wire
-from ..wire import pack, unpack
+from hypha_common.errors import BadRequest, DeadlineExceeded, HyphaError, InternalError, Unavailable, error_from_wire
+from hypha_common.wire import pack, unpack
 
 __all__ = ["Answers", "VerbHandler", "answer_verb"]
 

@@ -12,10 +12,13 @@ from nats.aio.client import Server
 from nats.errors import Error as NatsError
 from nats.errors import FlushTimeoutError
 
-from .. import envelope
-from ..errors import DeadlineExceeded, PayloadTooLarge, Unavailable
-from ..subjects import PARTITIONS, no_responders_prefix, role_verb
-from ..wire import pack
+from hypha_common import envelope
+from hypha_common.errors import DeadlineExceeded, PayloadTooLarge, Unavailable
+from hypha_common.ids import new_id
+from hypha_common.settings import Settings
+from hypha_common.subjects import PARTITIONS, no_responders_prefix, role_verb
+from hypha_common.wire import pack
+
 from . import metrics
 from .answers import Answers, VerbHandler, answer_verb
 from .client import DirectClient, Handler, Subscription
@@ -51,6 +54,7 @@ class Bus:
         instance: str,
         user: str | None = None,
         password: str | None = None,
+        token: str | None = None,
         on_fatal: Callable[[str], None],
     ) -> None:
         self.role = role
@@ -61,6 +65,7 @@ class Bus:
         self._urls = list(urls)
         self._user = user
         self._password = password
+        self._token = token
         self._on_fatal = on_fatal
         self._client = DirectClient()
         self._answers = Answers()
@@ -72,6 +77,19 @@ class Bus:
         self._closing = False
         self._messages = 0
         self._connected = False
+
+    @classmethod
+    def from_settings(cls, settings: Settings, role: str, *, on_fatal: Callable[[str], None]) -> Bus:
+        """Return the bus of a new process of ``role``, under an instance id of its own."""
+        return cls(
+            urls=settings.nats_urls,
+            role=role,
+            instance=new_id(8),
+            user=settings.nats_user or None,
+            password=settings.nats_password or None,
+            token=settings.nats_token or None,
+            on_fatal=on_fatal,
+        )
 
     @property
     def is_connected(self) -> bool:
@@ -105,9 +123,11 @@ class Bus:
                     reconnected_cb=self._reconnected,
                     user=self._user,
                     password=self._password,
+                    token=self._token,
                 )
         except (OSError, TimeoutError, NatsError) as error:
-            raise Unavailable(f"Cannot reach the bus at {', '.join(self._urls)}: {str(error) or 'no answer'}") from None
+            servers = ", ".join(url.rpartition("@")[2] for url in self._urls)  # an address may hold a password
+            raise Unavailable(f"Cannot reach the bus at {servers}: {str(error) or 'no answer'}") from None
         self._connected = True
         metrics.CONNECTED.set(1)
         prefix = no_responders_prefix(self.instance)

@@ -46,7 +46,9 @@ class DirectClient(NatsClient):
         self._ps = FrameParser(self)
         self._direct: dict[int, Subscription] = {}
 
-    def subscribe_direct(self, subject: str, queue: str, handler: Handler, on_no_responders: Handler | None) -> Subscription:
+    def subscribe_direct(
+        self, subject: str, queue: str, handler: Handler, on_no_responders: Handler | None
+    ) -> Subscription:
         """Register interest at once (the SUB leaves with the next flush, before any later publish)."""
         self._sid += 1
         # A native subscription without its task: nats-py replays it after a reconnect.

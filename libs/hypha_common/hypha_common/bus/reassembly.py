@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from ..envelope import Envelope
+from hypha_common.envelope import Envelope
 
 __all__ = ["Reassembly"]
 

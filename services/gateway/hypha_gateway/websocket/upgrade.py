@@ -55,6 +55,4 @@ def is_upgrade(head: bytes, path: bytes) -> bool:
 
 def refused_upgrade(status: int, reason: str) -> bytes:
     """Return a whole response that refuses; 503 is tried again by clients, 403 never (contract 01 §1.1)."""
-    return (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
-    ).encode()
+    return (f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n").encode()

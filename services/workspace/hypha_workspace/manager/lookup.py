@@ -78,6 +78,9 @@ class LookupMethods:
         else:
             info = await self._resolve(service_id, options, context)
             service = await self._fetch(ServiceId.parse(info["id"], default_workspace=context.workspace), options)
+            # The provider shows it to everybody; who else is let in is not a guest's business.
+            if info["config"].get("authorized_workspaces") is None:
+                service["config"].pop("authorized_workspaces", None)
         if options.case_conversion is not None:
             service = convert_case(service, options.case_conversion)
         return Packed(pack(service))
