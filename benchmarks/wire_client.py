@@ -33,7 +33,10 @@ class WireClient(Peer):
     def __init__(self) -> None:
         super().__init__()
         self._calls: dict[str, asyncio.Future[bytes]] = {}
-        self._functions: dict[str, Function] = {}
+        self._functions: dict[str, Function] = {
+            "services.built-in.get_service": lambda args, kwargs: self._service(args[0]),
+            "services.built-in.ping": lambda args, kwargs: "pong",
+        }
 
     @property
     def manager(self) -> str:
@@ -66,21 +69,7 @@ class WireClient(Peer):
         await self.call("services.default.register_service", self._service_info(service_id, type_, visibility))
 
     def serve(self, service_id: str, name: str, function: Function) -> None:
-        """Answer calls of one function of a service, and the hub's question for what the service consists of."""
-        method = {
-            "_rtype": "method",
-            "_rtarget": self.address,
-            "_rmethod": f"services.{service_id}.{name}",
-            "_rpromise": "*",
-            "_rserver": self.connection_info["public_base_url"],
-            "_rname": name,
-            "_rasync": False,
-            "_rdoc": None,
-        }
-        config = {"visibility": "public", "workspace": self.workspace}
-        service = {"id": service_id, "name": service_id, "type": "generic", "config": config, name: method}
         self._functions[f"services.{service_id}.{name}"] = function
-        self._functions["services.built-in.get_service"] = lambda args, kwargs: service
 
     async def sign_in(self) -> None:
         """What a hypha-rpc client does between its handshake and its first user call."""
@@ -119,6 +108,26 @@ class WireClient(Peer):
         }
         # No heartbeat: a hypha-rpc provider sends none before a function that returns at once.
         self.send(msgpack.packb(reply) + msgpack.packb({"args": [function(args, kwargs)]}))
+
+    def _service(self, service_id: str) -> dict[str, Any]:
+        """A service as hypha-rpc hands it out, with the functions it has and an ``echo``."""
+        prefix = f"services.{service_id}."
+        names = {method.removeprefix(prefix) for method in self._functions if method.startswith(prefix)} | {"echo"}
+        config = {"visibility": "public", "workspace": self.workspace, "require_context": False}
+        service = {"id": service_id, "name": service_id, "type": "generic", "app_id": "*", "config": config}
+        return service | {name: self._method(prefix + name) for name in names}
+
+    def _method(self, path: str) -> dict[str, Any]:
+        return {
+            "_rtype": "method",
+            "_rserver": self.connection_info["public_base_url"],
+            "_rtarget": self.address,
+            "_rmethod": path,
+            "_rpromise": "*",
+            "_rname": path.rpartition(".")[2],
+            "_rasync": False,
+            "_rdoc": None,
+        }
 
     def _service_info(self, service_id: str, type_: str, visibility: str) -> dict[str, Any]:
         schema = {

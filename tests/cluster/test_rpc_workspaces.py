@@ -16,8 +16,8 @@ def _name() -> str:
 async def test_anonymous_user(connect: Connect) -> None:
     """Nobody in particular has a workspace of their own, and makes no others."""
     server = await connect()
-    assert server.config.workspace == f"ws-user-{server.config.user.id}"
-    assert server.config.user.is_anonymous
+    assert server.config.workspace == "ws-user-" + server.config.user["id"]
+    assert server.config.user["is_anonymous"]
     assert (await server.check_status())["user_permission"] == "a"
     with pytest.raises(Exception, match="Only registered user can create workspace"):
         await server.create_workspace({"name": _name()})
@@ -28,7 +28,7 @@ async def test_create_use_delete(cluster: RunningCluster, connect: Connect) -> N
     user = await connect(token=token)
     name = _name()
     made = await user.create_workspace({"name": name, "description": "A lab", "persistent": True})
-    assert (made["id"], made["persistent"], made["owners"]) == (name, True, [user.config.user.id])
+    assert (made["id"], made["persistent"], made["owners"]) == (name, True, [user.config.user["id"]])
     with pytest.raises(Exception, match=f"Workspace already exists: {name}"):
         await user.create_workspace({"name": name})
     assert name in [workspace["id"] for workspace in await user.list_workspaces()]
@@ -110,7 +110,7 @@ class TestTokens:
         parsed = await owner.parse_token(token)
         workspace = owner.config.workspace
         assert parsed["scope"]["workspaces"] == {workspace: "r"}
-        assert (parsed["parent"], parsed["scope"]["client_id"]) == (owner.config.user.id, "only-me")
+        assert (parsed["parent"], parsed["scope"]["client_id"]) == (owner.config.user["id"], "only-me")
         reader = await connect(token=token, client_id="only-me")
         assert (await reader.check_status())["user_permission"] == "r"
         with pytest.raises(ConnectionAbortedError, match="Client id mismatch"):

@@ -369,10 +369,10 @@ async def test_concurrent_calls(switch: Switch, peer: RpcPeer) -> None:
 
 
 async def test_heartbeats_keep_a_call_alive(switch: Switch, peer: RpcPeer) -> None:
-    """A call lasts longer than the client's timeout, because the first heartbeat comes at once and more follow."""
+    """A call lasts longer than the client's timeout, because heartbeats come as long as it runs."""
     server = await service_of(switch.client("ws-a", "one", method_timeout=0.4), MANAGER, "default")
     assert await server.sleep(1.0) == "slept"
-    assert switch.methods().count("heartbeat") >= 5
+    assert switch.methods().count("heartbeat") >= 4
     beats = [index for index, method in enumerate(switch.methods()) if method == "heartbeat"]
     assert switch.methods()[beats[0] - 1] == "sleep"
 
@@ -598,7 +598,7 @@ async def test_between_peers(switch: Switch, peer: RpcPeer) -> None:
         MANAGER, "services.default.echo", data, sender="public/hypha-apps", workspace="public", user=None
     )
     assert answer == data
-    assert switch.methods() == ["echo", "heartbeat", "resolve"]
+    assert switch.methods() == ["echo", "resolve"]
 
 
 # --- what a malicious client may try

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
@@ -45,7 +45,6 @@ class Cluster:
         self._data = DataDirectory(settings.data_dir)
         self._gateways = gateways
         self._children: list[Child] = []
-        self._status_urls: list[str] = []  # of the services that are no gateways
         self._nats: NatsServer | None = None
         self._postgres: PostgresServer | None = None
         self.settings = settings  # completed by start(): addresses, secrets
@@ -147,27 +146,31 @@ class Cluster:
         child.settled()
 
     async def _start_services(self) -> None:
-        programs = [
-            *self._service("auth", self.settings.auth_replicas),
-            *self._service("workspace", self.settings.workspace_replicas),
-            *(self._gateway(index) for index in range(self._gateways)),
-        ]
-        children = [Child(program) for program in programs]
+        # The workspace service first: auth registers services there, and would wait half a second for a second try.
+        await self._start_all(self._service("workspace", self.settings.workspace_replicas))
+        gateways = zip(map(self._gateway, range(self._gateways)), self.gateway_urls, strict=True)
+        await self._start_all([*self._service("auth", self.settings.auth_replicas), *gateways])
+
+    def _service(self, role: str, replicas: int) -> list[tuple[Program, str]]:
+        """Return the replicas of a role with the addresses where each tells whether it is ready."""
+        found = []
+        for index in range(replicas):
+            settings = self.settings.replace(metrics_host=LOOPBACK, metrics_port=free_port())
+            command = [sys.executable, "-m", f"hypha_{role}", "serve"]
+            program = Program(name=f"{role}-{index}", command=command, environment=_environment(settings))
+            found.append((program, f"http://{LOOPBACK}:{settings.metrics_port}"))
+        return found
+
+    async def _start_all(self, programs: list[tuple[Program, str]]) -> None:
+        """Start processes, and wait until each says at its address that it is ready."""
+        children = [Child(program) for program, _ in programs]
         self._children.extend(children)
         for child in children:
             await child.start()
-        for url in (*self._status_urls, *self.gateway_urls):
+        for _, url in programs:
             await _until(partial(is_ready, url), children)
         for child in children:
             child.settled()
-
-    def _service(self, role: str, replicas: int) -> Iterable[Program]:
-        for index in range(replicas):
-            # Every replica tells whether it is ready, whatever the others do.
-            settings = self.settings.replace(metrics_host=LOOPBACK, metrics_port=free_port())
-            self._status_urls.append(f"http://{LOOPBACK}:{settings.metrics_port}")
-            command = [sys.executable, "-m", f"hypha_{role}", "serve"]
-            yield Program(name=f"{role}-{index}", command=command, environment=_environment(settings))
 
     def _gateway(self, index: int) -> Program:
         settings = self.settings.replace(port=self.settings.port + index)

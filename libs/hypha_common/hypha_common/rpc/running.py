@@ -16,6 +16,7 @@ __all__ = ["Answers", "RunningCalls", "rejection_of"]
 log = structlog.get_logger()
 
 HEARTBEAT_PREFIX = "hb-"
+FIRST_HEARTBEAT_S = 0.25
 
 
 class Answers(Protocol):
@@ -63,14 +64,16 @@ class RunningCalls:
             raise QuotaExceeded("Too many calls are running")
 
     def start(self, work: Awaitable[Any], answers: Answers) -> None:
-        """Run ``work`` to its end, with heartbeats at once and then regularly, and give its outcome to ``answers``."""
+        """Run ``work`` to its end, with heartbeats while it lasts, and give its outcome to ``answers``."""
         loop = asyncio.get_running_loop()
         call = _Call(f"{HEARTBEAT_PREFIX}{next(self._numbers)}", answers)
         self._calls[call.label] = call
         self._counts[answers.sender] = self._counts.get(answers.sender, 0) + 1
         call.task = loop.create_task(self._run(work, call))
         if answers.interval is not None:
-            self._beat(call, loop, answers.interval)
+            # Most calls end sooner than their first heartbeat would arrive; callers wait 30 s for one.
+            first_s = min(FIRST_HEARTBEAT_S, answers.interval)
+            call.timer = loop.call_later(first_s, self._beat, call, loop, answers.interval)
 
     def undeliverable(self, label: str) -> None:
         """A heartbeat found nobody. Twice in a row means that the caller is gone, not just reconnecting."""
