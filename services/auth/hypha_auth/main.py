@@ -65,7 +65,7 @@ class Auth:
             public_base_url=settings.public_base_url,
             life_s=settings.maximum_login_time,
         )
-        self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url)
+        self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url, missing=self.missing)
         about: dict[str, Any] = {
             "name": "Hypha Login",
             "type": "functions",

@@ -55,7 +55,10 @@ class WorkspaceService:
         await _until_available(self._check_schema, waits_for="database")
         settings, stores, events = self._settings, Stores.of(self._database, self._settings), Events(self.bus)
         lifetime = Lifetime(stores, events, self.bus, grace_s=settings.workspace_unload_grace_period)
-        host = RoleHost(self.bus, _ROLE, server_base_url=settings.public_base_url, drain_window_s=settings.drain_window)
+        host = RoleHost(
+            self.bus, _ROLE, server_base_url=settings.public_base_url, drain_window_s=settings.drain_window,
+            missing=self.readiness,
+        )  # fmt: skip
         providers = Providers(host.peer)
         resolver = Resolver(stores.services, stores.gateways, providers)
         manager = create_manager(

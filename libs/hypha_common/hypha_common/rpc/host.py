@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import structlog
 
 from hypha_common.envelope import Kind, answer, call, frame, open_envelope
-from hypha_common.errors import HyphaError
+from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, Address
 from hypha_common.subjects import decode_token, encode_token, no_responders_prefix, partition_of, pinned, role_verb
 
@@ -60,6 +60,7 @@ class RoleHost:
         partitions: Iterable[int] | None = None,
         drain_window_s: float = 5.0,
         announce_interval_s: float = ANNOUNCE_INTERVAL_S,
+        missing: Callable[[], list[str]] = list,
     ) -> None:
         self._bus = bus
         self._role = role
@@ -67,6 +68,7 @@ class RoleHost:
         self._partitions: list[int | str] = ["*"] if self._wanted is None else [*self._wanted]
         self._drain_window_s = drain_window_s
         self._announce_interval_s = announce_interval_s
+        self._missing = missing  # what this replica lacks to serve, in words
         self._router = Router()
         self._undeliverable_prefix = no_responders_prefix(bus.instance)
         self._shared: list[Any] = []
@@ -95,6 +97,7 @@ class RoleHost:
             subject = role_verb(self._role, partition, "call")
             self._shared.append(await self._bus.subscribe(subject, self._receive, queue=self._role))
         await self._bus.serve(self._role, "pin", self._pin, partitions=self._wanted)
+        await self._bus.serve(self._role, "ready", self._ready, partitions=self._wanted)
         await self._bus.serve_subject(f"{pinned(self._role, self._bus.instance)}.ping", self._ping)
         await self._bus.flush()
         if self.address is not None and len(self.peer.services_at(self.address)) > 1:
@@ -116,6 +119,12 @@ class RoleHost:
     async def _pin(self, message: dict[str, Any]) -> dict[str, str]:
         """Offer this replica to a gateway, for all that one of its connections calls."""
         return {"instance": self._bus.instance}
+
+    async def _ready(self, message: dict[str, Any]) -> dict[str, str]:
+        """Tell a gateway that is asked for its readiness whether the role behind it can serve."""
+        if missing := self._missing():
+            raise Unavailable(", ".join(missing))
+        return {}
 
     async def _ping(self, message: dict[str, Any]) -> dict[str, str]:
         """Show a gateway that waits for answers that this replica is alive."""

@@ -13,11 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.ids import ANONYMOUS_WORKSPACE, MANAGER_ADDRESS, PUBLIC_WORKSPACE, Address
-
-from .arguments import Arguments
-from .caller import ANONYMOUS, Caller
-from .remote import RemoteCaller
+from hypha_common.ids import PUBLIC_WORKSPACE
+from hypha_common.subjects import partition_of, role_verb
 
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
@@ -28,7 +25,7 @@ PING_TIMEOUT_S = 2.0
 REMEMBERED_S = 1.0
 
 _STARTED = time.monotonic()
-_ROLES = {"store": Address.parse(MANAGER_ADDRESS), "auth": Address(PUBLIC_WORKSPACE, "hypha-auth")}
+_ROLES = {"store": ("workspace", partition_of(PUBLIC_WORKSPACE)), "auth": ("auth", 0)}  # role and partition to ask
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -69,15 +66,13 @@ async def check_gateway(state: GatewayState) -> dict[str, str]:
         raise Unavailable("event_bus: not connected")
     if not state.revocations_known.is_set():
         raise Unavailable("auth: revoked tokens are not known yet")
-    caller = Caller(ANONYMOUS, ANONYMOUS_WORKSPACE, ANONYMOUS.dump())
-    remote = await RemoteCaller.open(state, caller)
-    await asyncio.gather(*(_ping(remote, name, address) for name, address in _ROLES.items()))
+    await asyncio.gather(*(_ask(state, name, *question) for name, question in _ROLES.items()))
     return {**dict.fromkeys(_ROLES, "ready"), "event_bus": "ready", "pubsub": "healthy"}
 
 
-async def _ping(remote: RemoteCaller, name: str, address: Address) -> None:
+async def _ask(state: GatewayState, name: str, role: str, partition: int) -> None:
     try:
-        await remote.call(address, "services.built-in.ping", Arguments(args=["ping"]), timeout=PING_TIMEOUT_S)
+        await state.bus.request(role_verb(role, partition, "ready"), {}, timeout=PING_TIMEOUT_S)
     except HyphaError as error:
         raise Unavailable(f"{name}: {error.message}") from None
 
