@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import httpx
 import pytest
@@ -116,3 +117,12 @@ async def test_front_page_shows_the_version(http: httpx.AsyncClient) -> None:
     answer = await http.get("/")
     assert answer.status_code == 200
     assert re.search(r"Server \d+\.\d+", answer.text)
+
+
+async def test_programs_of_the_front_page(http: httpx.AsyncClient, start_script: StartScript) -> None:
+    """What is shown there works as it stands, but for the id that has to be put in."""
+    server, client = (unescape(code) for code in re.findall(r"<code>(.*?)</code>", (await http.get("/")).text, re.S))
+    running = await start_script(server)
+    service_id = (await running.line(r"^ws-user-\S+:hello$"))[0]
+    calling = await start_script(client.replace("the id that was printed", service_id))
+    assert "Hello world\n" in await calling.end()

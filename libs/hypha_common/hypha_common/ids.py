@@ -45,7 +45,12 @@ _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 def new_id(length: int = 22) -> str:
     """Return a random id of ``length`` characters from a 56-letter alphabet without look-alikes."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    number = secrets.randbits(8 * length)  # one draw: far more bits than the letters take, so that none is favoured
+    letters = []
+    for _ in range(length):
+        number, index = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    return "".join(letters)
 
 
 def personal_workspace(user_id: str) -> str:

@@ -22,10 +22,12 @@ __all__ = [
     "partition_of",
     "pinned",
     "role_verb",
+    "session_token",
     "workspace_events",
 ]
 
 PARTITIONS = 64
+MAX_SESSION_TOKEN = 512  # with two ids in one PUB line this stays below the 4 KiB that NATS takes by default
 
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
@@ -43,6 +45,12 @@ def decode_token(token: str) -> str:
     if token == "=":
         return ""
     return _ESCAPED.sub(lambda m: bytes([int(m.group(1), 16)]), token.encode()).decode()
+
+
+def session_token(session: str) -> str:
+    """Encode a session, or return an empty text where it is too long to be part of a subject."""
+    token = encode_token(session) if len(session) <= MAX_SESSION_TOKEN else ""
+    return token if len(token) <= MAX_SESSION_TOKEN else ""
 
 
 def partition_of(workspace: str) -> int:

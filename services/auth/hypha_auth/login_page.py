@@ -181,4 +181,5 @@ def _number(text: str) -> float:
 def _problem(error: HyphaError) -> str:
     if error.rpc_type == "AssertionError":
         return f"{error.message}. The login may have taken too long; start it again in your program."
-    return error.message
+    # The person knows a form, not the method behind it.
+    return error.message.replace("Invalid token provided to report_login", "This token is not accepted")

@@ -9,14 +9,14 @@ import structlog
 from hypha_common import envelope
 from hypha_common.bus import Bus
 from hypha_common.errors import BadRequest, HyphaError, PeerNotFound, PermissionDenied
-from hypha_common.ids import role_of
+from hypha_common.ids import MAX_ID_BYTES, role_of
 from hypha_common.subjects import (
     client_frames,
     decode_token,
-    encode_token,
     gateway_verb,
     no_responders_prefix,
     parse_client_frames,
+    session_token,
     workspace_events,
 )
 from hypha_common.wire import pack, split_frame, unpack
@@ -32,7 +32,6 @@ __all__ = ["Router"]
 
 log = structlog.get_logger(__name__)
 
-_MAX_SESSION = 256
 _SOURCE = slice(1, 1 + envelope.INSTANCE_BYTES)
 _BODY = 1 + envelope.INSTANCE_BYTES
 
@@ -109,9 +108,9 @@ class Router:
         self, connection: Connection, workspace: str, client: str, session: str | None, head: bytes, rest: memoryview
     ) -> Gate | None:
         reply = ""
-        if session is not None and len(session) <= _MAX_SESSION:
+        if session is not None and (token := session_token(session)):
             # Nobody listens there -> the bus answers on this subject, and the caller is told at once.
-            reply = f"{no_responders_prefix(self._bus.instance)}.c.{connection.number}.{encode_token(session)}"
+            reply = f"{no_responders_prefix(self._bus.instance)}.c.{connection.number}.{token}"
         subject = client_frames(workspace, client)
         self._bus.publish(subject, envelope.frame(self._bus.instance_bytes, head), rest, reply=reply)
         gate = self._windows.charge(subject, _BODY + len(head) + len(rest))
@@ -208,8 +207,15 @@ def _target(to: object, own_workspace: str) -> tuple[str, str]:
     if not isinstance(to, str) or not to:
         raise PeerNotFound("Target is missing")
     workspace, slash, client = to.partition("/")
+    # Ids become parts of bus subjects, which are short; nobody has a longer one.
+    if len(to) > MAX_ID_BYTES // 4 and max(len(workspace.encode()), len(client.encode())) > MAX_ID_BYTES:
+        raise _nobody(to)
     if not slash:
         return own_workspace, to
     if not workspace or not client or "/" in client:
-        raise PeerNotFound(f"Target peer {to} is not connected")
+        raise _nobody(to)
     return workspace, client
+
+
+def _nobody(to: str) -> PeerNotFound:
+    return PeerNotFound(f"Target peer {to if len(to) <= 128 else to[:128] + '…'} is not connected")

@@ -22,8 +22,7 @@ from .workspaces.record import owner_names
 if TYPE_CHECKING:
     from hypha_common.bus import Bus
 
-    from .events import Events
-    from .lifetime import Lifetime
+        from .lifetime import Lifetime
     from .manager.providers import Providers
     from .registry.resolver import Resolver
     from .stores import Stores
@@ -42,12 +41,11 @@ class Connections:
     """What gateways and roles ask of the workspace role: the verbs ``hy.r.workspace.<p>.<verb>``."""
 
     def __init__(
-        self, stores: Stores, resolver: Resolver, lifetime: Lifetime, events: Events, providers: Providers, bus: Bus
+        self, stores: Stores, resolver: Resolver, lifetime: Lifetime, providers: Providers, bus: Bus
     ) -> None:
         self._stores = stores
         self._resolver = resolver
         self._lifetime = lifetime
-        self._events = events
         self._providers = providers
         self._bus = bus
 
@@ -202,8 +200,6 @@ class Connections:
         assert admitted is not None  # with take_over nobody has to be asked
         if admitted.previous_gateway is not None:
             supersede(self._bus, admitted.previous_gateway, workspace, client_id, generation=admitted.generation)
-        if admitted.created or admitted.loaded:
-            await self._tell_loaded(workspace)
         return admitted
 
     async def _is_alive(self, client: Address) -> bool:
@@ -213,8 +209,3 @@ class Connections:
         except HyphaError as error:
             log.info("client_does_not_answer", client=str(client), error=str(error))
             return False
-
-    async def _tell_loaded(self, workspace: str) -> None:
-        record = await self._stores.workspaces.get(workspace)
-        if record is not None:
-            self._events.emit(workspace, "workspace_loaded", record.dump())

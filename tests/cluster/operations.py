@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import psutil
+
+from hypha_common.bus import Bus
+from hypha_common.errors import Unavailable
+from hypha_common.settings import Settings
+from hypha_common.subjects import gateway_verb
+from tests.cluster.running_cluster import RunningCluster
+
+__all__ = ["Operator", "operate", "until"]
+
+Owner = tuple[str, int]  # gateway and generation
+
+
+class Operator:
+    """What somebody who runs a cluster can find out about it."""
+
+    def __init__(self, environment: dict[str, str], bus: Bus) -> None:
+        self._environment = environment
+        self._bus = bus
+
+    async def registered(self, workspace: str) -> dict[str, Owner]:
+        """Return the clients of a workspace in the registry, as ``hypha-workspace clients`` prints them."""
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "hypha_workspace", "clients", workspace],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        rows = [line.split("\t") for line in done.stdout.splitlines()]
+        return {row[0]: (row[1], int(row[2])) for row in rows}
+
+    async def sockets(self, workspace: str, gateways: set[str]) -> dict[str, Owner]:
+        """Return the clients of a workspace that have a socket, as the gateways tell; one may not be there any more."""
+        found: dict[str, Owner] = {}
+        for gateway in gateways:
+            try:
+                answer = await self._bus.request(gateway_verb(gateway, "connections"), {"limit": 100_000})
+            except Unavailable:
+                continue
+            for row in answer["connections"]:
+                if row["workspace"] == workspace:
+                    address = f"{workspace}/{row['client_id']}"
+                    assert address not in found, f"{address} has two sockets"
+                    found[address] = (gateway, row["generation"])
+        return found
+
+
+@asynccontextmanager
+async def operate(cluster: RunningCluster) -> AsyncIterator[Operator]:
+    """Look at a running cluster with the settings that its services were given."""
+    environment = psutil.Process(cluster.pids["workspace"][0]).environ()
+    bus = Bus.from_settings(Settings.load({}, environ=environment), "operator", on_fatal=print)
+    await bus.connect()
+    try:
+        yield Operator(environment, bus)
+    finally:
+        await bus.close()
+
+
+async def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    """Wait for another process; fails after ``timeout`` seconds."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.02)
