@@ -81,6 +81,9 @@ def role_verb(role: str, partition: int | str, verb: str) -> str:
 
 def pinned(role: str, instance: str) -> str:
     """Frames to one replica of a role."""
+    # Instances are named by frames of clients too: one that is no name must not become part of the bus protocol.
+    if not (instance.isalnum() and instance.isascii()):
+        instance = encode_token(instance)
     return f"hy.i.{role}.{instance}"
 
 

@@ -11,7 +11,15 @@ from hypha_common import envelope
 from hypha_common.bus import Bus
 from hypha_common.errors import DeadlineExceeded, HyphaError, Unavailable
 from hypha_common.ids import Address
-from hypha_common.subjects import decode_token, encode_token, no_responders_prefix, partition_of, pinned, role_verb
+from hypha_common.rpc.router import instance_of
+from hypha_common.subjects import (
+    decode_token,
+    no_responders_prefix,
+    partition_of,
+    pinned,
+    role_verb,
+    session_token,
+)
 
 from .gate import Gate
 
@@ -23,7 +31,6 @@ _KEPT_BYTES = 64 * 1024  # frames up to this size are kept until answered, so th
 _WATCH_INTERVAL_S = 0.4
 _PING_TIMEOUT_S = 0.8
 _STRIKES = 2
-_MAX_SESSION = 256
 
 
 class RoleCaller(Protocol):
@@ -86,18 +93,16 @@ class RoleCalls:
     ) -> None:
         """Send one frame. Raises HyphaError where no replica can take it."""
         payload = envelope.call(self._bus.instance_bytes, caller.generation, frame)
-        if isinstance(method, str) and method.startswith("i-"):
-            # A session that a replica made: its answers and callbacks belong to exactly that replica.
-            self._bus.publish(pinned(role, method[2 : 2 + envelope.INSTANCE_BYTES]), payload)
-            return
-        instance = caller.pins.get(role)
+        # A session that a replica made: its answers and callbacks belong to exactly that replica.
+        owner = instance_of(method) if isinstance(method, str) else None
+        instance = owner or caller.pins.get(role)
         if not instance:
             caller.pins.pop(role, None)
             raise Unavailable(f"No replica of role '{role}' is available")
-        if session is None or len(session) > _MAX_SESSION:
+        if session is None or not session_token(session):
             self._bus.publish(pinned(role, instance), payload)
             return
-        kept = payload if len(payload) <= _KEPT_BYTES else None
+        kept = payload if owner is None and len(payload) <= _KEPT_BYTES else None
         call = _Call(caller, role, to, session, instance, kept)
         self._track(call)
         self._publish(call, payload)
@@ -158,7 +163,7 @@ class RoleCalls:
                 self._fail(call)
 
     def _publish(self, call: _Call, payload: bytes) -> None:
-        tail = f"r.{call.caller.number}.{encode_token(call.session)}"
+        tail = f"r.{call.caller.number}.{session_token(call.session)}"
         try:
             self._bus.publish(
                 pinned(call.role, call.instance), payload, reply=f"{no_responders_prefix(self._bus.instance)}.{tail}"

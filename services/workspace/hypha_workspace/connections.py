@@ -22,7 +22,7 @@ from .workspaces.record import owner_names
 if TYPE_CHECKING:
     from hypha_common.bus import Bus
 
-        from .lifetime import Lifetime
+    from .lifetime import Lifetime
     from .manager.providers import Providers
     from .registry.resolver import Resolver
     from .stores import Stores
@@ -40,9 +40,7 @@ Message = dict[str, Any]
 class Connections:
     """What gateways and roles ask of the workspace role: the verbs ``hy.r.workspace.<p>.<verb>``."""
 
-    def __init__(
-        self, stores: Stores, resolver: Resolver, lifetime: Lifetime, providers: Providers, bus: Bus
-    ) -> None:
+    def __init__(self, stores: Stores, resolver: Resolver, lifetime: Lifetime, providers: Providers, bus: Bus) -> None:
         self._stores = stores
         self._resolver = resolver
         self._lifetime = lifetime
