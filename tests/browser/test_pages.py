@@ -48,7 +48,9 @@ async def page(request: pytest.FixtureRequest, browser: Browser) -> AsyncIterato
     context = await browser.new_context(viewport=_SIZES[size], color_scheme=scheme)
     page = await context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(str(message.location["url"])) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: complaints.append(str(message.location["url"])) if message.type == "error" else None
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
     await context.close()
@@ -102,7 +104,7 @@ async def test_login_page(cluster: RunningCluster, page: Page, tmp_path: Any) ->
     assert cookies["access_token"]["value"] == token
     await page.goto(f"{cluster.url}/ws-user-lin/info")
     assert '"id":"ws-user-lin"' in (await page.content()).replace(" ", "")
-    await page.goto((await _logout_url(cluster)))
+    await page.goto(await _logout_url(cluster))
     assert "access_token" not in {cookie["name"] for cookie in await page.context.cookies()}
 
 

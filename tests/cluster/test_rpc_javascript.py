@@ -83,7 +83,10 @@ async def test_provider(cluster: RunningCluster, connect: Connect, start_script:
     data = bytes(3 * 2**20)
     assert await service.echo(data) == data
     context = await service.who()
-    assert (context["user"], context["from"]) == (caller.config.user["id"], f"{caller.config.workspace}/{caller.config.client_id}")
+    assert (context["user"], context["from"]) == (
+        caller.config.user["id"],
+        f"{caller.config.workspace}/{caller.config.client_id}",
+    )
     with pytest.raises(Exception, match="bad thing"):
         await service.fail()
     await service.keep({"_rintf": True, "call": lambda x: x + 100})

@@ -50,7 +50,10 @@ async def test_bookmarks(user: Any, connect: Connect) -> None:
     assert await bookmarks() == {service.id, user.config.workspace}
     await user.unbookmark({"bookmark_type": "service", "id": service.id})
     assert await bookmarks() == {user.config.workspace}
-    for item, error in [({"id": "x"}, "Bookmark type must be provided"), ({"bookmark_type": "x", "id": "y"}, "Invalid")]:
+    for item, error in [
+        ({"id": "x"}, "Bookmark type must be provided"),
+        ({"bookmark_type": "x", "id": "y"}, "Invalid"),
+    ]:
         with pytest.raises(Exception, match=error):
             await user.bookmark(item)
 
@@ -96,7 +99,9 @@ async def test_clients(cluster: RunningCluster, connect: Connect) -> None:
     assert (summary["client_count"], summary["service_count"]) == (2, 2)
 
     await two.disconnect()
-    assert await one.ping("two") == "Failed to ping client ws-user-eva/two: Target peer ws-user-eva/two is not connected"
+    assert (
+        await one.ping("two") == "Failed to ping client ws-user-eva/two: Target peer ws-user-eva/two is not connected"
+    )
     assert {client["id"] for client in await one.list_clients()} == {"ws-user-eva/one"}
     assert await one.cleanup() == {}
     assert (await one.check_status())["status"] == "ready"

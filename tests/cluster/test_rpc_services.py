@@ -107,15 +107,17 @@ async def test_other_workspaces_see_only_what_is_public(team: list[Any], connect
     """Protected services are neither listed nor handed out nor callable; unlisted ones are not listed."""
     a = team[0]
     for visibility in ("public", "unlisted"):
-        await a.register_service({"id": visibility, "config": {"visibility": visibility}, "f": lambda: visibility})
+        await a.register_service({"id": visibility, "config": {"visibility": visibility}, "f": lambda: 1})
     workspace = a.config.workspace
     stranger = await connect()
 
     listed = await stranger.list_services({"workspace": workspace, "visibility": "public", "client_id": "worker-a"})
     assert {service["id"].split(":")[1] for service in listed} == {"public", "built-in"}
     for name in ("public", "unlisted"):
-        assert await (await stranger.get_service(f"{workspace}/worker-a:{name}")).f() == "unlisted"
-    with pytest.raises(Exception, match=f"PermissionError: Permission denied for non-public service in workspace {workspace}"):
+        assert await (await stranger.get_service(f"{workspace}/worker-a:{name}")).f() == 1
+    with pytest.raises(
+        Exception, match=f"PermissionError: Permission denied for non-public service in workspace {workspace}"
+    ):
         await stranger.get_service(f"{workspace}/worker-a:work")
 
 

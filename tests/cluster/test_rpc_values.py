@@ -13,9 +13,10 @@ from tests.fixtures.clients import Connect
 MB = 2**20
 
 
-@pytest.fixture
-async def remote(connect: Connect) -> Any:
-    """A service as another client in another workspace sees it."""
+@pytest.fixture(params=["one gateway", "two gateways"])
+async def remote(request: pytest.FixtureRequest, connect: Connect) -> Any:
+    """A service as another client in another workspace sees it, through the same gateway or through another one."""
+    cluster = request.getfixturevalue("cluster" if request.param == "one gateway" else "two_gateways")
     kept: list[Any] = []
 
     def count(n: int) -> Iterator[int]:
@@ -58,7 +59,7 @@ async def remote(connect: Connect) -> Any:
             return self.value
 
     counter = Counter()
-    provider = await connect()
+    provider = await connect(server_url=cluster.gateway_urls[0])
     registered = await provider.register_service(
         {
             "id": "values",
@@ -79,7 +80,8 @@ async def remote(connect: Connect) -> Any:
             "make": lambda: {"_rintf": True, "add": counter.add},
         }
     )
-    return await (await connect()).get_service(registered.id)
+    caller = await connect(server_url=cluster.gateway_urls[-1])
+    return await caller.get_service(registered.id)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypha_common.ids import new_id
 
+from hypha_common.ids import new_id
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
 
@@ -127,7 +127,7 @@ class TestTokens:
             reader.generate_token(),
             reader.log("x"),
         ):
-            with pytest.raises(Exception, match="Permission denied|Only admin"):
+            with pytest.raises(Exception, match=r"Permission denied|Only admin"):
                 await attempt
 
     async def test_bad_wishes(self, owner: Any) -> None:

@@ -16,7 +16,9 @@ async def test_environment_variables(cluster: RunningCluster, start_script: Star
 
 
 @pytest.mark.node
-async def test_environment_variables_in_javascript(cluster: RunningCluster, start_script: StartScript, snippet: Snippet) -> None:
+async def test_environment_variables_in_javascript(
+    cluster: RunningCluster, start_script: StartScript, snippet: Snippet
+) -> None:
     code = snippet("env.js", token=cluster.user_token())
     # Kept running by its connection otherwise.
     script = await start_script(code.replace("\nmain();", "\nawait main(); process.exit(0)"), language="js")

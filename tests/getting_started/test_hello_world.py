@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html import unescape
 
 import httpx
 import pytest
+from hypha_rpc import connect_to_server
 
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.scripts import StartScript
@@ -29,7 +31,9 @@ async def test_asynchronous_server(hello: Hello, cluster: RunningCluster, http: 
 async def test_synchronous_server(start_script: StartScript, snippet: Snippet) -> None:
     script = await start_script(snippet("sync_server.py"))
     output = await script.end()
-    assert re.search(r"Hello world service registered at workspace: ws-user-\S+, id: ws-user-\S+:hello-world$", output, re.M)
+    assert re.search(
+        r"Hello world service registered at workspace: ws-user-\S+, id: ws-user-\S+:hello-world$", output, re.M
+    )
 
 
 async def test_synchronous_server_answers_while_it_runs(
@@ -56,9 +60,7 @@ async def test_get_remote_service(hello: Hello, start_script: StartScript, snipp
     assert "Hello John\n" in await client.end()
 
 
-async def test_get_remote_service_without_client_id(
-    hello: Hello, start_script: StartScript, snippet: Snippet
-) -> None:
+async def test_get_remote_service_without_client_id(hello: Hello, start_script: StartScript, snippet: Snippet) -> None:
     """The document calls the client id optional."""
     client_id = hello.service_id.split("/")[1].split(":")[0]
     code = snippet("remote_service.py", service_id=hello.service_id).replace(f"{client_id}:", "")
@@ -108,6 +110,18 @@ async def test_service_is_gone_with_its_script(hello: Hello, http: httpx.AsyncCl
     answer = await http.get(address, params={"name": "John"})
     assert answer.status_code == 404
     assert "Service not found" in answer.json()["detail"] or "not connected" in answer.json()["detail"]
+
+
+async def test_server_for_other_computers(start_cluster: Callable[..., RunningCluster]) -> None:
+    """``python3 -m hypha.server --host=0.0.0.0``: what a client prints can be opened on this computer."""
+    server = start_cluster("--host=0.0.0.0")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
+    async with connect_to_server({"server_url": server.url}) as client:
+        service = {"id": "s", "config": {"visibility": "public"}, "f": lambda: 1}
+        registered = await client.register_service(service)
+        address = (await client.get_service(registered.id)).config.url + "/f"
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(address)).json() == 1
 
 
 async def test_front_page_shows_the_version(http: httpx.AsyncClient) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-
 from hypha_rpc import connect_to_server
+
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.scripts import Script, StartScript
 

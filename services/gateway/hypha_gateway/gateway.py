@@ -22,6 +22,7 @@ from .handshake import Handshake
 from .lease import Lease
 from .liveness import Liveness
 from .local_client import LocalClient
+from .pending import PendingCalls
 from .roles import RoleCalls
 from .router import Router
 from .session import Session
@@ -61,7 +62,10 @@ class Gateway:
         self.authenticator = Authenticator(self.verifier, self._ask_auth)
         self.windows = SendWindows(now=time.monotonic)
         self.roles = RoleCalls(self.bus)
-        self.router = Router(bus=self.bus, table=self.table, windows=self.windows, roles=self.roles)
+        self.pending = PendingCalls(self.bus)
+        self.router = Router(
+            bus=self.bus, table=self.table, windows=self.windows, roles=self.roles, pending=self.pending
+        )
         self.client = LocalClient(
             bus=self.bus, table=self.table, roles=self.roles, server_base_url=settings.public_base_url
         )
@@ -86,10 +90,18 @@ class Gateway:
         await self.bus.undeliverable(self._undeliverable)
         await self.router.start()
         await Control(self, self._audience).start()
+        self.bus.on_disconnected += [self.roles.bus_lost, self.pending.bus_lost, self.client.bus_lost]
         await self._revocations.start()
         await self.bus.flush()
-        for work in (self._lease.run(), self._departures.run(), self._liveness.run(), self.roles.watch()):
-            self._tasks.append(asyncio.create_task(work))
+        for watched in (
+            self._lease.run,
+            self._departures.run,
+            self._liveness.run,
+            self.roles.watch,
+            self.pending.watch,
+            self.client.watch,
+        ):
+            self._tasks.append(asyncio.create_task(watched()))
         log.info("gateway_started", instance=self.bus.instance)
 
     async def stop(self) -> None:
@@ -132,6 +144,8 @@ class Gateway:
         self.table.remove(connection)
         self._audience.remove(connection)
         self.roles.released(connection)
+        self.pending.released(connection)
+        self.client.left(connection.address)
         if connection.interest is not None:
             self.bus.unsubscribe(connection.interest)
             connection.interest = None

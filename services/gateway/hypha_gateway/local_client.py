@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,6 +25,7 @@ __all__ = ["LocalClient"]
 log = structlog.get_logger(__name__)
 
 _MAX_WORKSPACES = 4096
+_PROBE_INTERVAL_S = 0.4
 
 
 class _Held:
@@ -87,8 +89,40 @@ class LocalClient:
         workspace, client = parse_client_frames(subject)
         self.peer.undeliverable(Address(workspace, client), decode_token(tail))
 
+    def left(self, address: Address) -> None:
+        """A client of this gateway is gone: calls that it was to answer fail."""
+        for session, to in self.peer.waiting():
+            if to == str(address):
+                self.peer.undeliverable(address, session)
+
+    def bus_lost(self) -> None:
+        """Answers from elsewhere may have been lost: calls that wait for one fail."""
+        for session, to in self._elsewhere():
+            self.peer.undeliverable(to, session)
+
+    async def watch(self) -> None:
+        """Ask after those elsewhere who owe an answer for a while, as PendingCalls does; runs for ever."""
+        seen: set[str] = set()
+        while True:
+            await asyncio.sleep(_PROBE_INTERVAL_S)
+            owing = self._elsewhere()
+            for session, to in owing:
+                if session in seen and self._bus.is_connected:
+                    reply = f"{no_responders_prefix(self._bus.instance)}.h.{encode_token(session)}"
+                    self._bus.publish(client_frames(to.workspace, to.client), b"", reply=reply)
+            seen = {session for session, _ in owing}
+
     async def close(self) -> None:
         await self.peer.close()
+
+    def _elsewhere(self) -> list[tuple[str, Address]]:
+        """The sessions that clients of other gateways are to answer."""
+        waiting = [(session, Address.parse(to)) for session, to in self.peer.waiting()]
+        return [
+            (session, to)
+            for session, to in waiting
+            if role_of(to.workspace, to.client) is None and self._table.peer(to.workspace, to.client) is None
+        ]
 
     def _send(
         self, frame: bytes, *, to: Address, method: str, workspace: str, session: str | None, ends: str | None
@@ -128,6 +162,8 @@ class LocalClient:
                     self.peer.undeliverable(to, session)
 
     def _from_bus(self, subject: str, reply: str, payload: bytes) -> None:
+        if not payload:
+            return  # a probe
         opened = envelope.open_envelope(payload)
         if opened.kind is envelope.Kind.ANSWER:
             self._roles.answered(self.number, opened.label)

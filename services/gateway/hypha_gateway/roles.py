@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from hypha_common import envelope
 from hypha_common.bus import Bus
 from hypha_common.errors import DeadlineExceeded, HyphaError, Unavailable
-from hypha_common.ids import Address
 from hypha_common.rpc.router import instance_of
 from hypha_common.subjects import (
     decode_token,
@@ -22,8 +20,9 @@ from hypha_common.subjects import (
 )
 
 from .gate import Gate
+from .owed import OwedCall, OwedCalls, RoleCaller
 
-__all__ = ["RoleCaller", "RoleCalls"]
+__all__ = ["RoleCalls"]
 
 log = structlog.get_logger(__name__)
 
@@ -31,29 +30,6 @@ _KEPT_BYTES = 64 * 1024  # frames up to this size are kept until answered, so th
 _WATCH_INTERVAL_S = 0.4
 _PING_TIMEOUT_S = 0.8
 _STRIKES = 2
-
-
-class RoleCaller(Protocol):
-    """Somebody at this gateway who calls a role: a connection, or the gateway itself for HTTP."""
-
-    number: int
-    address: Address
-    generation: int
-    pins: dict[str, str]
-    closed: bool
-
-    def reject(self, session: str, to: str, text: str) -> None:
-        """Fail the caller's call ``session``."""
-
-
-@dataclass(slots=True)
-class _Call:
-    caller: RoleCaller
-    role: str
-    to: str
-    session: str
-    instance: str
-    payload: bytes | None
 
 
 class RoleCalls:
@@ -68,8 +44,7 @@ class RoleCalls:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._calls: dict[tuple[int, str], _Call] = {}
-        self._by_replica: dict[tuple[str, str], dict[tuple[int, str], _Call]] = {}
+        self._calls = OwedCalls()
         self._strikes: dict[tuple[str, str], int] = {}
         self._pinning: dict[tuple[int, str], Gate] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,25 +78,22 @@ class RoleCalls:
             self._bus.publish(pinned(role, instance), payload)
             return
         kept = payload if owner is None and len(payload) <= _KEPT_BYTES else None
-        call = _Call(caller, role, to, session, instance, kept)
-        self._track(call)
+        call = OwedCall(caller, role, to, session, instance, kept)
+        self._calls.add(call)
         self._publish(call, payload)
 
     def answered(self, number: int, session: str) -> None:
         """A role has ended the call."""
-        call = self._calls.pop((number, session), None)
-        if call is not None:
-            self._untrack(call)
+        self._calls.pop(number, session)
 
     def released(self, caller: RoleCaller) -> None:
         """Forget the calls of a caller that is gone."""
-        for key in [key for key in self._calls if key[0] == caller.number]:
-            self._untrack(self._calls.pop(key))
+        self._calls.forget(caller.number)
 
     def undeliverable(self, tail: str) -> None:
         """The bus says that a call's replica does not listen any more: give the call to another one."""
         number, _, token = tail.partition(".")
-        call = self._calls.get((int(number), decode_token(token)))
+        call = self._calls.get(int(number), decode_token(token))
         if call is None:
             return
         if call.caller.pins.get(call.role) == call.instance:
@@ -131,17 +103,23 @@ class RoleCalls:
         else:
             self._spawn(self._resend(call))
 
+    def bus_lost(self) -> None:
+        """Answers may have been lost with the connection: whoever waits for one is told."""
+        for replica in self._calls.replicas():
+            for call in self._calls.of(*replica):
+                self._fail(call)
+
     async def watch(self) -> None:
         """Ping each replica that owes an answer; runs for the life of the gateway."""
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)
-            replicas = [key for key, calls in self._by_replica.items() if calls]
+            replicas = self._calls.replicas()
             if replicas and self._bus.is_connected:
                 await asyncio.gather(*(self._check(role, instance) for role, instance in replicas))
 
     async def _check(self, role: str, instance: str) -> None:
         key = (role, instance)
-        owed = set(self._by_replica.get(key, ()))  # what is sent from now on is judged next time
+        owed = self._calls.of(role, instance)  # what is sent from now on is judged next time
         try:
             await self._bus.request(f"{pinned(role, instance)}.ping", {}, timeout=_PING_TIMEOUT_S)
             self._strikes.pop(key, None)
@@ -155,14 +133,13 @@ class RoleCalls:
                 return
         self._strikes.pop(key, None)
         log.warning("replica_gone", role=role, instance=instance, calls=len(owed))
-        for number, session in owed:
-            call = self._calls.get((number, session))
-            if call is not None and call.instance == instance:
+        for call in owed:
+            if call in self._calls and call.instance == instance:
                 if call.caller.pins.get(role) == instance:
                     del call.caller.pins[role]
                 self._fail(call)
 
-    def _publish(self, call: _Call, payload: bytes) -> None:
+    def _publish(self, call: OwedCall, payload: bytes) -> None:
         tail = f"r.{call.caller.number}.{session_token(call.session)}"
         try:
             self._bus.publish(
@@ -186,43 +163,28 @@ class RoleCalls:
         answer = await self._bus.request(subject, {}, timeout=1.0)
         return str(answer["instance"])
 
-    async def _resend(self, call: _Call) -> None:
+    async def _resend(self, call: OwedCall) -> None:
         payload = call.payload
         try:
             instance = call.caller.pins.get(call.role) or await self._pin(call.caller, call.role)
         except HyphaError:
             self._fail(call)
             return
-        if payload is None or self._calls.get((call.caller.number, call.session)) is not call:
+        if payload is None or call not in self._calls:
             return
         if call.caller.pins.get(call.role) in (None, call.instance):
             call.caller.pins[call.role] = instance
-        self._untrack(call)
-        call.instance = instance
-        self._track(call)
+        self._calls.move(call, instance)
         try:
             self._publish(call, payload)
         except HyphaError:
             self._fail(call)
 
-    def _fail(self, call: _Call) -> None:
+    def _fail(self, call: OwedCall) -> None:
         self.answered(call.caller.number, call.session)
         if not call.caller.closed:
             text = f"ConnectionError: The {call.role} replica that was executing the call is gone"
             call.caller.reject(call.session, call.to, text)
-
-    def _track(self, call: _Call) -> None:
-        key = (call.caller.number, call.session)
-        self._calls[key] = call
-        self._by_replica.setdefault((call.role, call.instance), {})[key] = call
-
-    def _untrack(self, call: _Call) -> None:
-        replica = (call.role, call.instance)
-        calls = self._by_replica.get(replica)
-        if calls is not None:
-            calls.pop((call.caller.number, call.session), None)
-            if not calls:
-                del self._by_replica[replica]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -24,6 +24,7 @@ from hypha_common.wire import pack, split_frame, unpack
 from . import metrics
 from .connection import Connection
 from .gate import Gate
+from .pending import PROBE_TAIL, PendingCalls
 from .roles import RoleCalls
 from .table import ConnectionTable
 from .windows import RECEIPT_BYTES, SendWindows
@@ -49,11 +50,14 @@ class Router:
 
     """
 
-    def __init__(self, *, bus: Bus, table: ConnectionTable, windows: SendWindows, roles: RoleCalls) -> None:
+    def __init__(
+        self, *, bus: Bus, table: ConnectionTable, windows: SendWindows, roles: RoleCalls, pending: PendingCalls
+    ) -> None:
         self._bus = bus
         self._table = table
         self._windows = windows
         self._roles = roles
+        self._pending = pending
         self._congestion: Gate | None = None
         self._waiting: asyncio.Task[None] | None = None
         self.slow: set[Connection] = set()
@@ -98,11 +102,23 @@ class Router:
             self._roles.send(connection, role, to=to, method=header.get("method"), session=session, frame=frame)
             return None
         peer = self._table.peer(workspace, client)
+        if session is not None:
+            callee = peer.number if peer is not None else (workspace, client)
+            self._pending.called(connection, session, callee, to)
         if peer is not None:
             _TO_LOCAL.inc()
+            self._settle(peer.number, header)
             return peer.deliver((connection.stamp.header(header, to), rest))
         _TO_BUS.inc()
         return self._publish(connection, workspace, client, session, connection.stamp.header(header, to), rest)
+
+    def _settle(self, caller: int, header: dict[str, Any]) -> None:
+        """Note that a frame on its way to ``caller`` ends one of its calls, if it does."""
+        method = header.get("method")
+        if isinstance(method, str) and self._pending.waits(caller):
+            session, _, name = method.rpartition(".")
+            if name in ("resolve", "reject"):
+                self._pending.answered(caller, session)
 
     def _publish(
         self, connection: Connection, workspace: str, client: str, session: str | None, head: bytes, rest: memoryview
@@ -135,9 +151,13 @@ class Router:
 
     def from_bus(self, connection: Connection, subject: str, reply: str, payload: bytes) -> None:
         """Deliver what another process sent to a connection of this gateway."""
+        if not payload:
+            return  # a probe: that somebody listens here is the answer
         kind = payload[0]
         if kind == envelope.Kind.FRAME:
             body = memoryview(payload)[_BODY:]
+            if self._pending.waits(connection.number):
+                self._settle(connection.number, split_frame(body)[0])
             connection.deliver((body,))
             # A receipt means "written"; while the client reads slowly it is held back, and the sender waits.
             taken = connection.receipts.add(payload[_SOURCE].decode(), len(payload))
@@ -164,12 +184,14 @@ class Router:
             self._roles.undeliverable(rest)
             return
         self._windows.forget(subject)
+        workspace, client = parse_client_frames(subject)
+        if kind == PROBE_TAIL:
+            self._pending.probe_failed((workspace, client))
+            return
         number, _, token = rest.partition(".")
         connection = self._table.by_number(int(number))
         if kind == "c" and connection is not None:
-            metrics.PEER_NOT_FOUND.inc()
-            peer = "/".join(parse_client_frames(subject))
-            connection.reject(decode_token(token), peer, f"Target peer {peer} is not connected")
+            self._pending.refused(connection, decode_token(token), f"{workspace}/{client}")
 
     def _reject(self, connection: Connection, session: str | None, to: object, text: str) -> None:
         """Answer a call that could not be routed; without a session nobody waits and the frame is dropped."""

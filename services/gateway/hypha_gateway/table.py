@@ -15,6 +15,8 @@ __all__ = ["ConnectionTable", "LocalPeer"]
 class LocalPeer(Protocol):
     """Something on this gateway that takes frames: a connection, or the gateway's own RPC client."""
 
+    number: int
+
     def deliver(self, parts: Buffers) -> Gate | None:
         """Take one frame, whole; return a gate where the sender should wait before the next."""
 

@@ -29,6 +29,7 @@ __all__ = ["Bus"]
 log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 2**20
+_MAX_SUBJECTS = 3500  # characters of subject and reply: NATS hangs up on a command line of more than 4 KiB
 _HEADROOM_BYTES = 4096  # nats-py counts only the payload, the server also subject and headers
 _HIGH_WATER_BYTES = 8 * 2**20
 _MAX_RUNNING_VERBS = 2000
@@ -182,12 +183,15 @@ class Bus:
 
         The payload may come in parts, so that a large frame needs no joining.
 
-        Raises Unavailable while disconnected (nothing is kept for later) and PayloadTooLarge beyond 64 MiB.
+        Raises Unavailable while disconnected (nothing is kept for later) and PayloadTooLarge beyond 64 MiB, or where
+        ids make the subject too long.
 
         """
         if not self.is_connected:
             metrics.REFUSED.inc()
             raise Unavailable("The bus is not connected")
+        if len(subject) + len(reply) > _MAX_SUBJECTS:
+            raise PayloadTooLarge("An id is too long")
         limit = self._client.max_payload - _HEADROOM_BYTES
         size = sum(map(len, payload))
         if size <= limit:

@@ -8,8 +8,16 @@ import structlog
 
 from hypha_common.envelope import Kind, answer, call, frame, open_envelope
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, Address
-from hypha_common.subjects import decode_token, encode_token, no_responders_prefix, partition_of, pinned, role_verb
+from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, Address, role_of
+from hypha_common.subjects import (
+    client_frames,
+    decode_token,
+    encode_token,
+    no_responders_prefix,
+    partition_of,
+    pinned,
+    role_verb,
+)
 
 from .peer import RpcPeer
 from .router import Router
@@ -20,6 +28,7 @@ __all__ = ["RoleHost"]
 log = structlog.get_logger()
 
 ANNOUNCE_INTERVAL_S = 5.0
+PROBE_INTERVAL_S = 0.4
 RETRY_S = 0.5  # while the workspace role is away, as it is when a cluster starts
 
 
@@ -31,6 +40,9 @@ class Bus(Protocol):
 
     instance: str
     instance_bytes: bytes
+
+    @property
+    def is_connected(self) -> bool: ...
 
     def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None: ...
     async def request(self, subject: str, message: Mapping[str, Any], *, timeout: float = 5.0) -> Any: ...
@@ -74,6 +86,7 @@ class RoleHost:
         self._shared: list[Any] = []
         self._pinned: Any = None
         self._announcing: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
         self.address = next((Address(PUBLIC_WORKSPACE, c) for c, r in ROLE_CLIENTS.items() if r == role), None)
         self.peer = RpcPeer(
             send=self._send,
@@ -100,6 +113,7 @@ class RoleHost:
         await self._bus.serve(self._role, "ready", self._ready, partitions=self._wanted)
         await self._bus.serve_subject(f"{pinned(self._role, self._bus.instance)}.ping", self._ping)
         await self._bus.flush()
+        self._probing = asyncio.get_running_loop().create_task(self._probe())
         if self.address is not None and len(self.peer.services_at(self.address)) > 1:
             self._announcing = asyncio.get_running_loop().create_task(self._announce(self.address))
 
@@ -112,6 +126,9 @@ class RoleHost:
         await self._bus.withdraw(shared)
         await self.peer.drain(self._drain_window_s)
         await self.peer.close()
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait([self._probing])
         if self._pinned is not None:
             self._bus.unsubscribe(self._pinned)
             self._pinned = None
@@ -152,6 +169,24 @@ class RoleHost:
         source = gateway.encode() if gateway else self._bus.instance_bytes
         payload = call(source, generation, body) if gateway else frame(source, body)
         self._bus.publish(pinned(self._role, instance), payload)
+
+    async def _probe(self) -> None:
+        """
+        Ask after clients that owe an answer for a while: an empty frame to where they listen.
+
+        A client that is gone, perhaps with its gateway, is reported by the bus; otherwise we would wait in vain.
+
+        """
+        seen: set[str] = set()
+        while True:
+            await asyncio.sleep(PROBE_INTERVAL_S)
+            waiting = [(session, Address.parse(to)) for session, to in self.peer.waiting()]
+            owing = [(session, to) for session, to in waiting if role_of(to.workspace, to.client) is None]
+            for session, to in owing:
+                if session in seen and self._bus.is_connected:
+                    reply = f"{self._undeliverable_prefix}.{encode_token(session)}"
+                    self._bus.publish(client_frames(to.workspace, to.client), b"", reply=reply)
+            seen = {session for session, _ in owing}
 
     def _nobody_there(self, tail: str, subject: str) -> None:
         self.peer.undeliverable(None, decode_token(tail))

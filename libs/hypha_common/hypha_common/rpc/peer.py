@@ -165,6 +165,10 @@ class RpcPeer:
             "cached_bytes": self.cache.size,
         }
 
+    def waiting(self) -> list[tuple[str, str]]:
+        """Return (session, address) of each call of ours that has not been answered."""
+        return [(call.session, call.to) for call in self._outbox.calls]
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until the calls that run have ended and their answers are sent, at most ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
