@@ -36,26 +36,28 @@ class DirectClient(NatsClient):
 
     nats-py gives each subscription a queue and a task, 4 KiB and two loop turns a message. A gateway holds a
     subscription for every socket, so here a message goes from the parser straight to its handler, and a publish goes
-    to the pending list without a coroutine. Reconnecting, parsing and flushing stay nats-py's.
+    to the socket without a coroutine. Connecting, reconnecting and resubscribing stay nats-py's.
 
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._transport = WideTransport()  # type: ignore[no-untyped-call]  # nats-py keeps both over reconnects
+        # nats-py keeps both over reconnects.
+        self._transport = self._wide = WideTransport()  # type: ignore[no-untyped-call]
         self._ps = FrameParser(self)
         self._direct: dict[int, Subscription] = {}
 
     def subscribe_direct(
         self, subject: str, queue: str, handler: Handler, on_no_responders: Handler | None
     ) -> Subscription:
-        """Register interest at once (the SUB leaves with the next flush, before any later publish)."""
+        """Register interest at once: the SUB leaves before any later publish."""
         self._sid += 1
         # A native subscription without its task: nats-py replays it after a reconnect.
         native = NatsSubscription(self, self._sid, subject, queue=queue)
         self._subs[self._sid] = native
         subscription = self._direct[self._sid] = Subscription(native, handler, on_no_responders)
-        self._write(f"SUB {subject} {queue} {self._sid}\r\n".encode())
+        if self.is_connected:  # else nats-py announces it when it is
+            self._write(f"SUB {subject} {queue} {self._sid}\r\n".encode())
         return subscription
 
     def unsubscribe_direct(self, subscription: Subscription) -> None:
@@ -82,13 +84,11 @@ class DirectClient(NatsClient):
     @property
     def backlog_bytes(self) -> int:
         """Bytes accepted but not yet handed to the kernel."""
-        writer = getattr(self._transport, "_io_writer", None)
-        buffered = writer.transport.get_write_buffer_size() if writer is not None else 0
-        return int(self._pending_data_size + buffered)
+        return self._wide.queued_bytes
 
     async def written(self) -> None:
-        """Wait until what was published so far has left this process (or the connection is gone)."""
-        await self._flush_pending(force_flush=True)
+        """Wait until most of what was published has left this process (or the connection is gone)."""
+        await self._wide.written()
 
     def forget_pending(self) -> None:
         """Drop what was not sent: replayed after a reconnect it would be executed long after its caller gave up."""
@@ -96,12 +96,9 @@ class DirectClient(NatsClient):
         self._pending_data_size = 0
 
     def _write(self, *parts: bytes | memoryview) -> None:
-        pending: list[Any] = self._pending  # whatever the socket takes, not only bytes
-        pending.extend(parts)
-        self._pending_data_size += sum(map(len, parts))
-        queue = self._flush_queue
-        if queue is not None and queue.empty():
-            queue.put_nowait(asyncio.get_running_loop().create_future())
+        # Not through nats-py's pending list: its flusher is a task that would have to wake up for every batch, while
+        # the event loop gathers what is written to a socket in one turn by itself.
+        self._wide.send(parts)
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         # nats-py writes the PING past what is queued; a flush would then prove nothing about it.
