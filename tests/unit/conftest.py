@@ -1,5 +1,7 @@
 from __future__ import annotations
 
-from http_support import nats_url, world
+from http_support import world
+
+from tests.fixtures.nats import nats_url
 
 __all__ = ["nats_url", "world"]

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
-import sysconfig
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -25,27 +21,6 @@ AUTH = "public/hypha-auth"
 MANAGER = "*/manager-hypha"
 
 BusOf = Callable[[str], Awaitable[Bus]]
-
-
-@pytest.fixture(scope="module")
-def nats_url() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    binary = Path(sysconfig.get_path("scripts")) / "nats-server"
-    command = [str(binary), "-a", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    yield f"nats://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import os
 import random
 
 import pytest
-from websockets.frames import Frame, Opcode as WsOpcode
+from websockets.frames import Frame
+from websockets.frames import Opcode as WsOpcode
 
 from hypha_gateway.websocket.frames import FrameReader, Opcode, ProtocolError, close_payload, frame_head
 
