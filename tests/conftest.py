@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+
+import pytest
+
 from tests.fixtures.browser import browser, client_page, page_url
 from tests.fixtures.clients import connect
-from tests.fixtures.clusters import cluster, start_cluster, two_gateways
+from tests.fixtures.clusters import cluster, limited_cluster, start_cluster, two_gateways
 from tests.fixtures.scripts import node_modules, start_script
 from tests.fixtures.unharmed import unharmed
 
@@ -11,6 +18,7 @@ __all__ = [
     "client_page",
     "cluster",
     "connect",
+    "limited_cluster",
     "node_modules",
     "page_url",
     "start_cluster",
@@ -18,3 +26,20 @@ __all__ = [
     "two_gateways",
     "unharmed",
 ]
+
+_MAX_TEST_S = 120.0  # a client whose server is gone would wait for ever
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _limited(item.obj)
+
+
+def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def limited(*args: object, **kwargs: object) -> None:
+        async with asyncio.timeout(_MAX_TEST_S):
+            await test(*args, **kwargs)
+
+    return limited

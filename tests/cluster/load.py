@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import jwt
 from hypha_rpc import connect_to_server
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import WebSocketException
 
 from hypha_common.ids import new_id
 from tests.cluster.frame_client import FrameClient, RefusedError
@@ -20,7 +20,7 @@ from tests.cluster.running_cluster import RunningCluster
 
 __all__ = ["KINDS", "Call", "Load", "Stream", "under_load"]
 
-KINDS = ("peer", "peer", "peer", "lookup", "env", "token", "http")
+KINDS = ("peer", "peer", "peer", "lookup", "set_env", "get_env", "generate", "parse", "http")
 # The clients' own timer for what was on its way when their socket broke; they tell nobody earlier.
 METHOD_TIMEOUT_S = 6.0
 GIVE_UP_S = 20.0
@@ -48,7 +48,7 @@ class Call:
         return self.ended - self.started
 
     def __str__(self) -> str:
-        outcome = "answered" if self.error is None else self.error.strip().splitlines()[-1][:150]
+        outcome = "answered" if self.error is None else _brief(self.error)
         return f"{self.kind} {self.caller}->{self.target} at {self.started:.2f} took {self.took_s:.2f}: {outcome}"
 
 
@@ -62,6 +62,9 @@ class Member:
     token: str
     http: httpx.AsyncClient
     peers: dict[int, Any] = field(default_factory=dict)
+    env: str | None = None
+    maybe: set[str] = field(default_factory=set)  # what failed calls may have set, or may still set
+    made: tuple[str, str] | None = None
 
     @property
     def client_id(self) -> str:
@@ -84,12 +87,13 @@ class Load:
         self._kinds = kinds
         self.history: list[Call] = []
         self.wrong: list[str] = []
+        self.stopping = False
         self.lag_s = 0.0  # the longest time in which this process itself did not get round to anything
 
     async def run(self, member: Member, seed: int) -> None:
-        """Call until cancelled."""
+        """Call until told to stop."""
         rng = random.Random(seed)
-        while True:
+        while not self.stopping:
             target = rng.choice([other for other in self.members if other is not member])
             await self.call(rng.choice(self._kinds), member, target)
             await asyncio.sleep(PAUSE_S * rng.random())
@@ -101,6 +105,7 @@ class Load:
             async with asyncio.timeout(GIVE_UP_S):
                 await _CALLS[kind](member, target, new_id(12))
         except WrongAnswerError as error:
+            call.ended = time.monotonic()
             self.wrong.append(f"{call}: {error}")
         except Exception as error:  # noqa: BLE001 whatever it is, it is an answer
             call.error = f"{type(error).__name__}: {error}"
@@ -115,15 +120,21 @@ class Load:
             self.lag_s = max(self.lag_s, time.monotonic() - before - TICK_S)
 
     async def settled(self, timeout: float) -> float:
-        """Wait until everybody reaches everybody; return how long that took."""
+        """Wait until everybody reaches clients of both gateways; return how long that took."""
         started = time.monotonic()
-        async with asyncio.timeout(timeout):
-            for member in self.members:
-                for target in (self.members[member.number - 1], self.members[member.number - 2]):
-                    while (call := await self.call("peer", member, target)).error is not None:
-                        assert "expired" not in call.error, call
-                        await asyncio.sleep(0.1)
+        await asyncio.gather(
+            *(
+                self._reaches(member, self.members[member.number - step], started + timeout)
+                for member in self.members
+                for step in (1, 2)
+            )
+        )
         return time.monotonic() - started
+
+    async def _reaches(self, member: Member, target: Member, deadline: float) -> None:
+        while (call := await self.call("peer", member, target)).error is not None:
+            assert time.monotonic() < deadline, f"{call}\n{self.report(self.history)}"
+            await asyncio.sleep(0.2)
 
     async def answered(self, count: int = 100) -> None:
         """Wait until so many more calls were answered well."""
@@ -140,7 +151,7 @@ class Load:
         """Return what a person wants to know of some calls."""
         slowest = sorted(calls, key=lambda call: call.took_s)[-8:]
         failed = [call for call in calls if call.error is not None]
-        kinds = Counter((call.kind, (call.error or "").strip().splitlines()[-1][:90]) for call in failed)
+        kinds = Counter((call.kind, _brief(call.error or "")) for call in failed)
         lines = [f"{len(calls)} calls, {len(failed)} failed, own lag {self.lag_s:.2f} s", "slowest:"]
         return "\n ".join([*lines, *map(str, slowest), "errors:", *(f"{n} x {key}" for key, n in kinds.most_common(9))])
 
@@ -157,17 +168,31 @@ async def _lookup(member: Member, target: Member, unique: str) -> None:
     _expect(info["id"], target.service_id)
 
 
-async def _env(member: Member, target: Member, unique: str) -> None:
-    key = f"{member.client_id}-{target.number}-{unique}"
-    await member.server.set_env(key, unique)
-    _expect(await member.server.get_env(key), unique)
+async def _set_env(member: Member, target: Member, unique: str) -> None:
+    member.maybe.add(unique)
+    await member.server.set_env(member.client_id, unique)
+    member.maybe.discard(unique)
+    member.env = unique
 
 
-async def _token(member: Member, target: Member, unique: str) -> None:
+async def _get_env(member: Member, target: Member, unique: str) -> None:
+    if member.env is not None:
+        value = await member.server.get_env(member.client_id)
+        if value not in member.maybe:
+            _expect(value, member.env)
+
+
+async def _generate(member: Member, target: Member, unique: str) -> None:
     token = await member.server.generate_token({"expires_in": 60, "client_id": unique})
     claims = jwt.decode(token, options={"verify_signature": False})
-    print(claims, await member.server.parse_token(token))
-    _expect((await member.server.parse_token(token))["id"], claims["sub"])
+    _expect(f"cid:{unique}" in claims["scope"], True)
+    member.made = (token, claims["sub"])
+
+
+async def _parse(member: Member, target: Member, unique: str) -> None:
+    if member.made is not None:
+        token, user = member.made
+        _expect((await member.server.parse_token(token))["id"], user)
 
 
 async def _http(member: Member, target: Member, unique: str) -> None:
@@ -183,10 +208,16 @@ async def _http(member: Member, target: Member, unique: str) -> None:
 _CALLS: dict[str, Callable[[Member, Member, str], Awaitable[None]]] = {
     "peer": _peer,
     "lookup": _lookup,
-    "env": _env,
-    "token": _token,
+    "set_env": _set_env,
+    "get_env": _get_env,
+    "generate": _generate,
+    "parse": _parse,
     "http": _http,
 }
+
+
+def _brief(error: str) -> str:
+    return " … ".join(error.strip().splitlines()[:: max(1, error.strip().count("\n"))])[:200]
 
 
 def _expect(value: object, expected: object) -> None:
@@ -218,7 +249,7 @@ class Stream:
     ) -> None:
         reconnection_token = None
         while True:
-            with suppress(OSError, ConnectionClosed, TimeoutError, RefusedError):
+            with suppress(OSError, WebSocketException, TimeoutError, RefusedError):
                 async with await FrameClient.connect(
                     url, name, token=self._token, reconnection_token=reconnection_token
                 ) as client:
@@ -253,7 +284,7 @@ async def under_load(
         for number in range(members):
             config = {
                 "server_url": urls[number % 2], "token": token, "client_id": f"member-{number}",
-                "method_timeout": METHOD_TIMEOUT_S,
+                "method_timeout": METHOD_TIMEOUT_S, "logger": None,
             }  # fmt: skip
             server = await stack.enter_async_context(connect_to_server(config))
             joined.append(Member(number, number % 2, server, f"Bearer {token}", clients[number % 2]))
@@ -263,13 +294,15 @@ async def under_load(
         ready = [asyncio.Event() for _ in streams]
         tasks = [asyncio.create_task(stream.run(event)) for stream, event in zip(streams, ready, strict=True)]
         tasks.append(asyncio.create_task(load.watch_self()))
-        tasks += [asyncio.create_task(load.run(member, member.number)) for member in joined]
+        calling = [asyncio.create_task(load.run(member, member.number)) for member in joined]
         try:
             for event in ready:
                 await asyncio.wait_for(event.wait(), GIVE_UP_S)
             await load.answered()
             yield load, streams
         finally:
+            load.stopping = True  # every call gets its outcome
+            await asyncio.wait(calling)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks)

@@ -146,12 +146,15 @@ async def raw_client(url: str, client_id: str | None = None, **first: Any) -> As
 
 
 async def enter(url: str, client_id: str | None = None, **first: Any) -> RawClient:
+    """Do the handshake. Raises ConnectionClosed where the server just hangs up."""
     socket = await connect(websocket_url(url), max_size=None, open_timeout=TIMEOUT_S)
-    await socket.send(json.dumps({"client_id": client_id or new_id(8), **first}))
-    info = json.loads(await asyncio.wait_for(socket.recv(), TIMEOUT_S))
-    if info["type"] != "connection_info":
-        await socket.wait_closed()
-        raise AssertionError(info)
+    try:
+        await socket.send(json.dumps({"client_id": client_id or new_id(8), **first}))
+        info = json.loads(await asyncio.wait_for(socket.recv(), TIMEOUT_S))
+        assert info["type"] == "connection_info", info
+    except BaseException:
+        await socket.close()
+        raise
     return RawClient(socket, info)
 
 
@@ -171,7 +174,7 @@ async def knock(url: str, first: object = None, *, query: str = "") -> Ended:
         with suppress(ConnectionClosed):
             async with asyncio.timeout(TIMEOUT_S):
                 async for message in socket:
-                    texts.append(json.loads(message))
+                    texts.append(json.loads(message))  # noqa: PERF401  # kept when it ends with an exception
     return _ended(socket, texts)
 
 

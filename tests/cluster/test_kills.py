@@ -5,12 +5,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
 
+from tests.cluster.frame_client import FrameClient
 from tests.cluster.load import KINDS, Call, Load, Stream, under_load
-from tests.cluster.operations import until
+from tests.cluster.operations import operate, until
 from tests.cluster.running_cluster import RunningCluster
 
 MAX_CALL_S = 2.0  # the promise
@@ -19,7 +21,7 @@ FROZEN_S = 5.0
 RECOVERY_S = 20.0
 RECOVERY_DATABASE_S = 40.0
 
-_KINDS = {"workspace": KINDS, "auth": ("token", "token", "http", "peer")}
+_KINDS = {"workspace": KINDS, "auth": ("generate", "parse", "generate", "parse", "http", "peer")}
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,7 @@ async def test_replica_killed(battered: RunningCluster, role: str) -> None:
         await _wait_for_restart(battered, role)
         await load.settled(RECOVERY_S)
         await load.answered()
+        await _registry_is_what_has_sockets(battered, load)
     _judge(load, load.since(killed), streams, lossless=True)
 
 
@@ -53,9 +56,20 @@ async def test_gateway_killed(battered: RunningCluster) -> None:
         await load.settled(RECOVERY_S)
         back = time.monotonic()
         await load.answered()
+        await _registry_is_what_has_sockets(battered, load)
     # A client whose own socket broke is not told by anybody what became of its calls: its timer ends them.
     orphans = [c for c in load.since(killed) if c.started < back and load.members[c.caller].gateway == 1]
     _judge(load, [call for call in load.since(killed) if call not in orphans], streams, lossless=False)
+
+
+async def test_port_outlives_its_gateway(battered: RunningCluster) -> None:
+    """Whoever connects while a gateway is started again waits for it: a refusal is final for some clients."""
+    [_, pid] = battered.pids["gateway"]
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: pid not in battered.pids.get("gateway", []))
+    async with await FrameClient.connect(battered.gateway_urls[1], "early") as client:
+        assert await client.call("*/manager-hypha", "services.default.echo", 1, promise="*") == 1
+    await _wait_for_restart(battered, "gateway")
 
 
 @pytest.mark.parametrize("role", ["workspace", "auth"])
@@ -72,6 +86,7 @@ async def test_replica_frozen(battered: RunningCluster, role: str) -> None:
             process.resume()
         await load.settled(RECOVERY_S)
         await load.answered()
+        await _registry_is_what_has_sockets(battered, load)
     _judge(load, load.since(frozen), streams, lossless=True, limit_s=MAX_CALL_FROZEN_S)
 
 
@@ -83,6 +98,7 @@ async def test_nats_killed(battered: RunningCluster) -> None:
         await _wait_for_restart(battered, "nats")
         await load.settled(RECOVERY_S)
         await load.answered()
+        await _registry_is_what_has_sockets(battered, load)
     _judge(load, load.since(killed), streams, lossless=False)
     assert {role: pids for role, pids in battered.pids.items() if role != "nats"} == others
 
@@ -95,9 +111,21 @@ async def test_database_restarted(battered: RunningCluster) -> None:
         await until(lambda: battered.pids.get("postgres", [postgres]) != [postgres])
         await _listed(load, RECOVERY_DATABASE_S)
         await load.settled(RECOVERY_DATABASE_S)
+        await _registry_is_what_has_sockets(battered, load)
     assert load.wrong == []
     for stream in streams:
         _check_order(stream)
+
+
+async def _registry_is_what_has_sockets(cluster: RunningCluster, load: Load) -> None:
+    workspace = load.members[0].server.config.workspace
+    async with operate(cluster) as operator, asyncio.timeout(RECOVERY_S):
+        while True:
+            registered = await operator.registered(workspace)
+            if registered == await operator.sockets(workspace, {gateway for gateway, _ in registered.values()}):
+                break
+            await asyncio.sleep(0.2)
+    assert {f"{workspace}/{member.client_id}" for member in load.members} <= set(registered)
 
 
 async def _listed(load: Load, timeout: float) -> None:
@@ -105,12 +133,10 @@ async def _listed(load: Load, timeout: float) -> None:
     wanted = {member.service_id for member in load.members}
     async with asyncio.timeout(timeout):
         while True:
-            try:
+            with suppress(Exception):  # the database is away
                 found = await load.members[0].server.list_services({"type": "work"})
                 if wanted <= {service["id"] for service in found}:
                     return
-            except Exception as error:  # noqa: BLE001 the database is away
-                print(error)
             await asyncio.sleep(0.2)
 
 

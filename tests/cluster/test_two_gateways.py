@@ -171,7 +171,7 @@ async def test_call_to_a_client_that_has_gone(join_raw: JoinRaw, side: int) -> N
 async def test_call_to_a_client_that_never_was(join_raw: JoinRaw, side: int) -> None:
     caller, neighbour = await join_raw(0), await join_raw(side)
     workspace = neighbour.info["workspace"]
-    for peer in (f"{workspace}/nobody", "ws-user-nobody/nobody", f"{workspace}/a.b*>|c d{'x' * 300}"):
+    for peer in (f"{workspace}/nobody", "ws-user-nobody/nobody", f"{workspace}/a.b*>|c d{'x' * 60}"):
         await _fails_fast(caller, peer)
 
 

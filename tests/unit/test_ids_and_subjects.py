@@ -38,13 +38,32 @@ def test_a_client_subject_tells_its_client(workspace: str, client: str) -> None:
     assert subjects.parse_client_frames(subject) == (workspace, client)
 
 
+@pytest.mark.parametrize("session", ["s" * 600, "\U0001f600" * 256, "." * 300])
+def test_a_session_too_long_for_a_subject_has_no_token(session: str) -> None:
+    assert subjects.session_token(session) == ""
+
+
+@given(TEXT.filter(bool))
+def test_a_session_has_a_token(session: str) -> None:
+    if token := subjects.session_token(session):
+        assert subjects.decode_token(token) == session
+
+
+@pytest.mark.parametrize("instance", ["a b", "\r\nPING\r\n", "*.>", "é", ""])
+def test_what_is_no_instance_does_not_become_part_of_the_bus_protocol(instance: str) -> None:
+    assert re.fullmatch(r"hy\.i\.workspace\.[A-Za-z0-9_=-]+", subjects.pinned("workspace", instance))
+    assert subjects.pinned("workspace", "AbCd1234") == "hy.i.workspace.AbCd1234"
+
+
 def test_partitions_are_fixed_for_ever() -> None:
     """Rows live in the partition that these numbers say; changing them would lose data."""
     workspaces = ("public", "ws-user-root", "ws-user-github|123", "é")
     assert [subjects.partition_of(ws) for ws in workspaces] == [29, 21, 24, 62]
 
 
-@pytest.mark.parametrize("bad", ["a/b", "a:b", "a@b", "*", "a\n", "", "x" * 256, "é" * 128, "\ud800", None, 7])
+@pytest.mark.parametrize(
+    "bad", ["a/b", "a:b", "a@b", "*", "a\n", "\x85", "client-http-x", "", "x" * 256, "é" * 128, "\ud800", None, 7]
+)
 def test_client_ids_that_would_be_ambiguous_are_refused(bad: object) -> None:
     with pytest.raises(BadRequest):
         check_client_id(bad)

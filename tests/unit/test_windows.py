@@ -1,7 +1,14 @@
 from __future__ import annotations
 
 from hypha_gateway.gate import Gate
-from hypha_gateway.windows import RECEIPT_BYTES, WINDOW_BYTES, Receipts, SendWindows
+from hypha_gateway.windows import (
+    RECEIPT_BYTES,
+    SMALL_WINDOW_BYTES,
+    TOTAL_BYTES,
+    WINDOW_BYTES,
+    Receipts,
+    SendWindows,
+)
 
 
 class Clock:
@@ -35,6 +42,22 @@ def test_targets_do_not_hold_each_other() -> None:
     windows = SendWindows(now=Clock())
     assert windows.charge("slow", WINDOW_BYTES) is not None
     assert windows.charge("fast", 1000) is None
+
+
+def test_a_crowd_of_targets_gets_small_windows() -> None:
+    """Together they would fill what the bus keeps for one reader."""
+    windows, sender = SendWindows(now=Clock()), Sender()
+    crowd = [f"t{number}" for number in range(TOTAL_BYTES // WINDOW_BYTES + 1)]
+    for target in crowd:
+        windows.charge(target, WINDOW_BYTES - 1)
+    gate = windows.charge("late", SMALL_WINDOW_BYTES)
+    assert gate is not None
+    gate.wait(sender)
+    windows.receipt("late", SMALL_WINDOW_BYTES - RECEIPT_BYTES + 1)  # a full window always earns that much
+    assert sender.resumed == 1
+    for target in crowd:
+        windows.forget(target)
+    assert windows.charge("late", SMALL_WINDOW_BYTES) is None
 
 
 def test_a_target_that_is_gone_opens_its_window() -> None:

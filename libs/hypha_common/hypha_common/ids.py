@@ -8,6 +8,7 @@ from .errors import BadRequest
 
 __all__ = [
     "ANONYMOUS_WORKSPACE",
+    "HTTP_CLIENT_PREFIX",
     "MANAGER_ADDRESS",
     "MANAGER_ID",
     "PUBLIC_WORKSPACE",
@@ -16,6 +17,7 @@ __all__ = [
     "Address",
     "ServiceId",
     "check_client_id",
+    "is_text",
     "new_id",
     "personal_workspace",
     "role_of",
@@ -37,9 +39,12 @@ ROLE_CLIENTS = {
     "hypha-workspace": "workspace",
 }
 
+# What gateways call as for HTTP requests; answers come to that id, so no connection may have it.
+HTTP_CLIENT_PREFIX = "client-http-"
+
 MAX_ID_BYTES = 255
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
@@ -95,13 +100,15 @@ def check_client_id(client_id: object) -> str:
     if not isinstance(client_id, str) or not client_id:
         raise BadRequest("A client id is required")
     too_long = len(client_id.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES
-    if too_long or any(c in client_id for c in "/*:@") or _CONTROL.search(client_id) or not _is_utf8(client_id):
+    strange = any(c in client_id for c in "/*:@") or _CONTROL.search(client_id) or not is_text(client_id)
+    if too_long or strange or client_id.startswith(HTTP_CLIENT_PREFIX):
         shown = client_id if len(client_id) <= 64 else client_id[:64] + "…"
         raise BadRequest(f"Invalid client id: {shown}")
     return client_id
 
 
-def _is_utf8(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Tell whether a string can be written as UTF-8; JSON lets clients send halves of characters."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -50,6 +50,10 @@ class Settings:
     # Where it listens, and how it is reached.
     host: str = option("127.0.0.1", "address that the gateway listens at", roles=_GATEWAY)
     port: int = option(9527, "port that the gateway listens at; 0 takes a free one", roles=_GATEWAY, check=checks.port)
+    listen_fds: str = option(
+        "", "bound sockets to listen at in place of host and port: inherited descriptors", roles=("gateway",),
+        check=checks.descriptors,
+    )  # fmt: skip
     base_path: str = option("/", "prefix of every path", roles=_GATEWAY, check=checks.base_path)
     public_base_url: str = option(
         "",

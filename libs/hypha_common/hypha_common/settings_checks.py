@@ -6,6 +6,7 @@ __all__ = [
     "base_path",
     "database_partitions",
     "database_url",
+    "descriptors",
     "http_url",
     "jwt_secret",
     "nats_url",
@@ -20,6 +21,12 @@ _WEAK_WORDS = ("test", "root", "admin", "password", "token", "secret", "123", "a
 
 def port(value: int) -> str | None:
     return None if 0 <= value <= 65535 else f"must be between 0 and 65535, not {value}"
+
+
+def descriptors(value: str) -> str | None:
+    if all(number.isdecimal() for number in value.split(",")):
+        return None
+    return f"must be numbers separated by commas, not {value!r}"
 
 
 def base_path(value: str) -> str | None:

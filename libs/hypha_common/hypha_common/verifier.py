@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import Unauthorized
-from .ids import ROOT_WORKSPACE
+from .ids import ROOT_WORKSPACE, is_text
 from .principal import root_principal
 from .revocation import RevokedTokens
-from .tokens import EXPIRED, TokenCodec, TokenKind, VerifiedToken, is_local
+from .tokens import BAD_HEADER, EXPIRED, TokenCodec, TokenKind, VerifiedToken, is_local
 
 __all__ = ["REVOKED", "Authenticator", "RootToken", "TokenVerifier"]
 
@@ -140,6 +140,8 @@ class Authenticator:
 
     async def verify(self, token: str, kind: TokenKind | None = TokenKind.ACCESS) -> VerifiedToken:
         """Return what the token says. Raises Unauthorized, or Unavailable where auth is needed and away."""
+        if not is_text(token):
+            raise Unauthorized(BAD_HEADER)
         if is_local(token):
             return self._verifier.verify(token, kind)
         now = self._now()

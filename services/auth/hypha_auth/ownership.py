@@ -7,6 +7,8 @@ from hypha_common.subjects import partition_of, role_verb
 
 __all__ = ["Ownership"]
 
+_TIMEOUT_S = 1.0  # asked twice: a replica may die with the question in its hands
+
 
 class Ownership:
     """What the records of workspaces say about who owns them; the workspace service keeps them."""
@@ -17,7 +19,8 @@ class Ownership:
     async def permission(self, user: Principal, workspace: str) -> Permission:
         """Return what an owner may do. Raises PermissionDenied for others, NotFound, Unavailable."""
         subject = role_verb("workspace", partition_of(workspace), "info")
-        record = await self._bus.request(subject, {"workspace": workspace, "user": user.dump()})
+        message = {"workspace": workspace, "user": user.dump()}
+        record = await self._bus.request(subject, message, timeout=_TIMEOUT_S, attempts=2)
         if user.parent is not None or not user.owns(workspace, record["owners"]):
             raise PermissionDenied(f"{user.id} has no permission to access {workspace}")
         return Permission.ADMIN

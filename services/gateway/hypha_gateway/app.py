@@ -55,7 +55,10 @@ def create_app(
     inside = [WebSocketRoute("/ws", endpoint), *routes()]
     base_path = settings.base_path.rstrip("/")
     return Starlette(
-        routes=[Mount(base_path, routes=inside)] if base_path else inside,
+        routes=[
+            *([Mount(base_path, routes=inside)] if base_path else inside),
+            WebSocketRoute("/{path:path}", _nothing),
+        ],
         middleware=middleware(settings),
         exception_handlers=exception_handlers(),
         lifespan=lifespan,
@@ -79,8 +82,17 @@ async def _websocket(websocket: WebSocket) -> None:
 
 async def _come_again(websocket: WebSocket) -> None:
     """Refuse the upgrade with 503, which clients try again; 403 they would take for final."""
+    await _refuse(websocket, 503)
+
+
+async def _nothing(websocket: WebSocket) -> None:
+    """Starlette would answer 403, which to clients means that the server is too old for them."""
+    await _refuse(websocket, 404)
+
+
+async def _refuse(websocket: WebSocket, status: int) -> None:
     await websocket.send(
-        {"type": "websocket.http.response.start", "status": 503, "headers": [(b"connection", b"close")]}
+        {"type": "websocket.http.response.start", "status": status, "headers": [(b"connection", b"close")]}
     )
     await websocket.send({"type": "websocket.http.response.body", "body": b""})
 

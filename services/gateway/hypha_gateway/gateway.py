@@ -35,6 +35,7 @@ __all__ = ["Gateway"]
 log = structlog.get_logger(__name__)
 
 _MAX_WAITING_HANDSHAKES = 2000
+_AUTH_TIMEOUT_S = 1.3  # asked twice: a replica may die with the question in its hands
 
 
 class Gateway:
@@ -128,6 +129,11 @@ class Gateway:
         for session in list(self.sessions):
             session.link.abort()
 
+    async def ready(self, timeout: float) -> None:
+        """Wait until websockets are accepted, at most ``timeout`` seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._revocations.ready.wait(), timeout)
+
     def accepts(self) -> bool:
         """Tell whether a new websocket has a chance; if not, the upgrade is answered 503, which clients try again."""
         waiting = self.handshake.waiting
@@ -159,5 +165,6 @@ class Gateway:
             self.router.undeliverable(tail, subject)
 
     async def _ask_auth(self, token: str) -> dict[str, object]:
-        answer: dict[str, object] = await self.bus.request(role_verb("auth", 0, "authenticate"), {"token": token})
+        subject, message = role_verb("auth", 0, "authenticate"), {"token": token}
+        answer: dict[str, object] = await self.bus.request(subject, message, timeout=_AUTH_TIMEOUT_S, attempts=2)
         return answer

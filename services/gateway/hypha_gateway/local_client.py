@@ -11,7 +11,7 @@ import structlog
 from hypha_common import envelope
 from hypha_common.bus import Bus, Subscription
 from hypha_common.errors import HyphaError
-from hypha_common.ids import MANAGER_ADDRESS, Address, role_of
+from hypha_common.ids import HTTP_CLIENT_PREFIX, MANAGER_ADDRESS, Address, role_of
 from hypha_common.rpc.peer import RpcPeer
 from hypha_common.subjects import client_frames, decode_token, encode_token, no_responders_prefix, parse_client_frames
 
@@ -40,8 +40,8 @@ class LocalClient:
     """
     The gateway as an RPC client: calls services for HTTP requests.
 
-    It sends as ``<workspace of the caller>/client-<instance>`` and has interest in the answers to each such address
-    that is in use; the least recently used ones are given up.
+    It sends as ``<workspace of the caller>/client-http-<instance>`` and has interest in the answers to each such
+    address that is in use; the least recently used ones are given up.
 
     """
 
@@ -53,7 +53,7 @@ class LocalClient:
         self.peer = RpcPeer(send=self._send, server_base_url=server_base_url, session_prefix=f"g-{bus.instance}-")
         self.pins: dict[str, str] = {}
         self.address = Address.parse(MANAGER_ADDRESS)  # whose partition decides which replicas are asked for
-        self._client_id = f"client-{bus.instance}"
+        self._client_id = f"{HTTP_CLIENT_PREFIX}{bus.instance}"
         self._bus = bus
         self._table = table
         self._roles = roles

@@ -6,10 +6,11 @@ import threading
 
 import structlog
 
+from hypha_common.listening import bind, inherited
 from hypha_common.settings import Settings
 
 from .app import create_app, running_gateway
-from .server import bind, serve
+from .server import serve
 
 __all__ = ["run"]
 
@@ -20,7 +21,7 @@ _GRACEFUL_S = 5.0
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run a gateway until ``stop`` is set. Raises OSError where the port is taken, Unavailable without a bus."""
-    sockets = bind(settings.host, settings.port)
+    sockets = inherited(settings.listen_fds) if settings.listen_fds else bind(settings.host, settings.port)
     app = create_app(settings, request_stop=stop.set, websockets=False)
     # Make sure that a stopping process ends, even if a library waits for ever.
     limit_s = 2 * settings.drain_window + 2 * _GRACEFUL_S + 10

@@ -125,13 +125,14 @@ class RoleCalls:
             self._strikes.pop(key, None)
             return
         except DeadlineExceeded:
-            self._strikes[key] = strikes = self._strikes.get(key, 0) + 1
+            # They stay until it answers: whoever is still pinned to it learns at the next ping.
+            self._strikes[key] = strikes = min(self._strikes.get(key, 0) + 1, _STRIKES)
             if strikes < _STRIKES:
                 return
         except HyphaError:
             if not self._bus.is_connected:
                 return
-        self._strikes.pop(key, None)
+            self._strikes.pop(key, None)
         log.warning("replica_gone", role=role, instance=instance, calls=len(owed))
         for call in owed:
             if call in self._calls and call.instance == instance:

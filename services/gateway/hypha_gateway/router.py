@@ -33,6 +33,19 @@ __all__ = ["Router"]
 
 log = structlog.get_logger(__name__)
 
+# Clients believe these whoever sends them, and give up calls to the client that they name. Only we may say them to one
+# client; what a member tells its whole workspace is its own affair.
+_SAID_BY_US = frozenset(
+    {
+        "client_connected",
+        "client_disconnected",
+        "client_updated",
+        "peer_not_found",
+        "service_added",
+        "service_removed",
+        "service_updated",
+    }
+)
 _SOURCE = slice(1, 1 + envelope.INSTANCE_BYTES)
 _BODY = 1 + envelope.INSTANCE_BYTES
 
@@ -90,6 +103,9 @@ class Router:
         rest = memoryview(data)[offset:]
         if client == "*":
             return self._broadcast(connection, header, workspace, rest)
+        kind = header.get("type")
+        if kind != "method" and isinstance(kind, str) and kind in _SAID_BY_US:
+            raise PermissionDenied(f"A client must not send a message of type '{kind}' to another")
         to = f"{workspace}/{client}"
         role = role_of(workspace, client)
         if role is not None:
@@ -144,6 +160,8 @@ class Router:
             raise PermissionDenied(f"Broadcasting into another workspace is not allowed: {workspace}")
         _TO_MEMBERS.inc()
         event_type = header.get("type")
+        if event_type == "peer_not_found":
+            raise PermissionDenied("A client must not send a message of type 'peer_not_found' to others")
         body = connection.stamp.frame(header, f"{workspace}/*", rest)
         label = event_type if isinstance(event_type, str) else ""
         self._bus.publish(workspace_events(workspace), envelope.event(self._bus.instance_bytes, label, body))

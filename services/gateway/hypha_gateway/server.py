@@ -20,13 +20,14 @@ from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
 
 from .gateway import Gateway
 from .session import UPGRADE_CLIENT, Session
 from .websocket.socket_link import SocketLink
 from .websocket.upgrade import Upgrade, is_upgrade, refused_upgrade
 
-__all__ = ["bind", "serve"]
+__all__ = ["serve"]
 
 log = structlog.get_logger(__name__)
 
@@ -37,27 +38,7 @@ _HEAD_TIMEOUT_S = 10.0
 _FIRST_MESSAGE_BYTES = 64 * 1024  # until a client is authenticated
 _HIGH_WATER_BYTES = 1024 * 1024
 _USER_TIMEOUT_MS = 30_000
-
-
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Return listening sockets for every address of ``host``. Raises OSError."""
-    sockets: list[socket.socket] = []
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
-            listener.bind(address)
-        except OSError:
-            for other in (listener, *sockets):
-                other.close()
-            raise
-        listener.setblocking(False)
-        sockets.append(listener)
-    return sockets
+_READY_TIMEOUT_S = 3.0  # then listen all the same, to tell what is missing
 
 
 async def serve(
@@ -73,6 +54,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     http = _Http(app, loop, graceful_s)
     await http.start()
+    await gateway().ready(_READY_TIMEOUT_S)
     path = websocket_path.encode()
     servers = [
         await loop.create_server(lambda: _FirstLook(gateway(), http, path), sock=listener, backlog=_BACKLOG)
@@ -149,8 +131,15 @@ class _Http:
             writer.transport.abort()
 
 
+async def _only_http1(protocol: H11Protocol, request: object) -> None:
+    """Hypercorn would switch to HTTP/2 in the clear for whoever asks, past all that a proxy in front allows."""
+
+
+H11Protocol._check_protocol = _only_http1  # type: ignore[assignment, method-assign]
+
+
 class _FirstLook(asyncio.Protocol):
-    """Reads the first request of a connection just far enough to see whether it is a websocket."""
+    """Reads the head of a connection's first request, within a deadline, to see whether it asks for a websocket."""
 
     def __init__(self, gateway: Gateway, http: _Http, path: bytes) -> None:
         self._gateway = gateway
@@ -172,17 +161,14 @@ class _FirstLook(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        start = self._data[: len(self._prefix)]
-        if start != self._prefix[: len(start)]:
-            self._hand_over_http()
-        elif (end := self._data.find(b"\r\n\r\n")) >= 0:
+        if (end := self._data.find(b"\r\n\r\n")) >= 0:
             head, rest = self._data[: end + 4], self._data[end + 4 :]
-            if is_upgrade(head, self._path):
+            if head.startswith(self._prefix) and is_upgrade(head, self._path):
                 self._upgrade(head, rest)
             else:
                 self._hand_over_http()
-        elif len(self._data) > _HEAD_BYTES:
-            self._hand_over_http()  # hypercorn answers what is too long
+        elif len(self._data) > _HEAD_BYTES or not self._data[:1].isalpha():
+            self._hand_over_http()  # hypercorn answers what is too long or no HTTP
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()

@@ -85,18 +85,27 @@ class Session:
             self.refuse(1003, "Failed to decode authentication information")
 
     def on_full(self) -> None:
-        if self._connection is not None:
+        if self._connection is not None and not self.ended:
             self._connection.on_full()
 
     def on_drained(self) -> None:
         if self._connection is not None:
             self._connection.on_drained()
 
+    def on_closing(self, code: int) -> None:
+        # At once: what would reach this socket now is lost without anybody being told.
+        self._release(code)
+
     def on_closed(self, code: int) -> None:
-        self.ended = True
         self._timer.cancel()
         self._gateway.sessions.discard(self)
         metrics.CONNECTIONS.labels("websocket").dec()
+        self._release(code)
+
+    def _release(self, code: int) -> None:
+        if self.ended:
+            return
+        self.ended = True
         if self._connection is not None:
             log.info("client_gone", client=str(self._connection.address), code=code)
             self._gateway.release(self._connection, f"websocket closed: {code}")
@@ -104,8 +113,8 @@ class Session:
     def _control(self, connection: Connection, text: str) -> None:
         """Answer a text message (contract 01 §1.6); what is not understood is ignored."""
         connection.touch()
-        if len(text) > _MAX_CONTROL_CHARACTERS:
-            return
+        if len(text) > _MAX_CONTROL_CHARACTERS or connection.full_since is not None:
+            return  # the latter: whoever does not read needs no more answers
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):

@@ -7,18 +7,26 @@ from .gate import Gate
 __all__ = ["Receipts", "SendWindows"]
 
 WINDOW_BYTES = 4 * 2**20
-RECEIPT_BYTES = 512 * 1024  # well below the window, so that a full window always earns a receipt
+TOTAL_BYTES = 48 * 2**20  # beyond it every target gets the small window
+SMALL_WINDOW_BYTES = 256 * 1024
+RECEIPT_BYTES = 128 * 1024  # well below the small window, so that a full one always earns a receipt
 _STALE_S = 5.0
 _IDLE_S = 30.0
 
 
 class _Window:
-    __slots__ = ("gate", "outstanding", "touched")
+    __slots__ = ("full", "gate", "outstanding", "touched")
 
     def __init__(self) -> None:
         self.outstanding = 0
         self.touched = 0.0
+        self.full = False
         self.gate = Gate()
+
+    @property
+    def excess(self) -> int:
+        """What no receipt that is still to be earned explains."""
+        return max(0, self.outstanding - RECEIPT_BYTES)
 
 
 class SendWindows:
@@ -26,13 +34,15 @@ class SendWindows:
     Bytes sent over the bus that the receiving gateway has not written to its socket yet, by target subject.
 
     NATS cuts off a reader it has to buffer too much for, and a gateway's connection serves all its sockets. So a
-    gateway never has more than a window per target on the way: senders wait, the bus stays shallow.
+    gateway never has more than a window per target on the way: senders wait, the bus stays shallow. Many targets share
+    a total, or a crowd of them would add up to more than the bus keeps for the gateway that they are on.
 
     """
 
     def __init__(self, *, now: Callable[[], float]) -> None:
         self._now = now
         self._windows: dict[str, _Window] = {}
+        self._excess = 0  # of all windows
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -45,8 +55,9 @@ class SendWindows:
             window.touched = self._now()
         if window.outstanding == 0:
             window.touched = self._now()
-        window.outstanding += size
-        return window.gate if window.outstanding >= WINDOW_BYTES else None
+        self._set(window, window.outstanding + size)
+        window.full = window.outstanding >= self._limit()
+        return window.gate if window.full else None
 
     def receipt(self, subject: str, size: int) -> None:
         """The other side has written ``size`` bytes to the target."""
@@ -54,14 +65,16 @@ class SendWindows:
         if window is None:
             return
         window.touched = self._now()
-        window.outstanding = max(0, window.outstanding - size)
-        if window.outstanding < WINDOW_BYTES:
+        self._set(window, max(0, window.outstanding - size))
+        if window.full and window.outstanding < self._limit():
+            window.full = False
             window.gate.open()
 
     def forget(self, subject: str) -> None:
         """Nobody listens there: what was on the way is gone."""
         window = self._windows.pop(subject, None)
         if window is not None:
+            self._set(window, 0)
             window.gate.open()
 
     def sweep(self) -> None:
@@ -74,8 +87,16 @@ class SendWindows:
         now = self._now()
         for subject, window in list(self._windows.items()):
             idle_s = now - window.touched
-            if idle_s > (_STALE_S if window.outstanding >= WINDOW_BYTES else _IDLE_S):
+            if idle_s > (_STALE_S if window.full else _IDLE_S):
                 self.forget(subject)
+
+    def _limit(self) -> int:
+        return WINDOW_BYTES if self._excess < TOTAL_BYTES else SMALL_WINDOW_BYTES
+
+    def _set(self, window: _Window, outstanding: int) -> None:
+        self._excess -= window.excess
+        window.outstanding = outstanding
+        self._excess += window.excess
 
 
 class Receipts:

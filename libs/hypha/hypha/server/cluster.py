@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 
 import structlog
 
 from hypha_common.errors import ConfigurationError
+from hypha_common.listening import bind
 from hypha_common.settings import OPTIONS, Settings
 
 from . import schema
@@ -47,6 +50,7 @@ class Cluster:
         self._children: list[Child] = []
         self._nats: NatsServer | None = None
         self._postgres: PostgresServer | None = None
+        self._listeners: list[list[socket.socket]] = []
         self.settings = settings  # completed by start(): addresses, secrets
 
     @property
@@ -89,6 +93,8 @@ class Cluster:
         self._children.clear()
         if self._postgres is not None:
             self._postgres.close()
+        for listener in chain.from_iterable(self._listeners):
+            listener.close()
         self._data.close()
 
     def _take_addresses(self) -> None:
@@ -173,11 +179,21 @@ class Cluster:
             child.settled()
 
     def _gateway(self, index: int) -> Program:
-        settings = self.settings.replace(port=self.settings.port + index)
+        port = self.settings.port + index
+        # Bound here, so that the port outlives the process: whoever connects while a gateway is started again waits for
+        # it, where a refusal would make clients back off and some of them (hypha-rpc for Python) never come back.
+        try:
+            listeners = bind(self.settings.host, port)
+        except OSError as error:
+            raise ConfigurationError(f"Cannot listen at {self.settings.host}:{port}: {error.strerror}") from None
+        self._listeners.append(listeners)
+        descriptors = [listener.fileno() for listener in listeners]
+        settings = self.settings.replace(port=port, listen_fds=",".join(map(str, descriptors)))
         return Program(
             name=f"gateway-{index}",
             command=[sys.executable, "-m", "hypha_gateway", "serve"],
             environment=_environment(settings),
+            pass_fds=descriptors,
             stop_timeout_s=settings.drain_window + _STOP_SLACK_S,
         )
 

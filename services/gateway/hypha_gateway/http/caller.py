@@ -170,6 +170,6 @@ async def workspace_info(state: GatewayState, user: dict[str, Any], workspace: s
     """Ask the workspace service for a workspace as ``user`` may see it. Raises NotFound or PermissionDenied."""
     subject = role_verb("workspace", partition_of(workspace), "info")
     info: dict[str, Any] = await state.bus.request(
-        subject, {"workspace": workspace, "user": user}, timeout=1.5, attempts=2
+        subject, {"workspace": workspace, "user": user}, timeout=1.3, attempts=2
     )
     return info

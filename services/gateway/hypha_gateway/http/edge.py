@@ -14,7 +14,7 @@ from hypha_common.settings import Settings
 from .caller import identify_at_once
 from .cors import CorsPolicy
 from .rate_limit import RateLimiter, client_address
-from .responses import Message, Receive, Scope, Send, send_body, send_error
+from .responses import Message, Receive, Scope, Send, discard, send_body, send_error
 
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
@@ -78,6 +78,7 @@ class HttpEdge:
             return
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._max_body_bytes:
+            await discard(receive)
             await send_error(answer, PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes"))
             return
         try:

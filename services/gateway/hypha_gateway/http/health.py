@@ -60,8 +60,6 @@ class Readiness:
 
 async def check_gateway(state: GatewayState) -> dict[str, str]:
     """Return what is ready. Raises a HyphaError naming what is not."""
-    if state.draining:
-        raise Unavailable("draining")
     if not state.bus.is_connected:
         raise Unavailable("event_bus: not connected")
     if not state.revocations_known.is_set():
@@ -82,7 +80,9 @@ async def readiness(request: Request) -> Response:
     app = request.app
     if not hasattr(app.state, "readiness"):
         app.state.readiness = Readiness(lambda: check_gateway(app.state.gateway))
-    ready, detail = await app.state.readiness.verdict()
+    # At once, whatever is remembered: every connection that still comes is one that has to leave again.
+    draining = app.state.gateway.draining
+    ready, detail = (False, "draining") if draining else await app.state.readiness.verdict()
     body = {"status": "OK" if ready else "DOWN", "detail": detail}
     return JSONResponse(body, status_code=200 if ready else 503, headers=_NO_STORE)
 

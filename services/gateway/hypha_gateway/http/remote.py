@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MANAGER", "MANAGER_NAMES", "RemoteCaller", "resolve"]
 
-_RESOLVE_TIMEOUT_S = 1.5  # asked twice: a replica may die with the question in its hands
+_RESOLVE_TIMEOUT_S = 1.3  # asked twice: a replica may die with the question in its hands
 _SELECT_TIMEOUT_S = 30.0  # providers are asked one after another
 
 CALL_TIMEOUT_S = 30.0  # of silence: the provider's heartbeats start it anew

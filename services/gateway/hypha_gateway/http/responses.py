@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
@@ -18,6 +20,7 @@ __all__ = [
     "Receive",
     "Scope",
     "Send",
+    "discard",
     "encode",
     "encode_json",
     "error_body",
@@ -33,6 +36,8 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 RETRY_AFTER_S = b"1"
+_MAX_DISCARDED_BYTES = 256 * 2**20
+_DISCARD_TIMEOUT_S = 10.0
 
 
 def encode(value: Any, media: Media) -> bytes:
@@ -74,6 +79,23 @@ async def send_body(
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+async def discard(receive: Receive) -> None:
+    """
+    Read what is left of a body that is refused, within limits.
+
+    Closing a connection with bytes unread resets it, and the caller may never see the answer.
+
+    """
+    left = _MAX_DISCARDED_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_TIMEOUT_S):
+            more = True
+            while more and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 async def send_error(send: Send, error: HyphaError, *, status: int | None = None, detail: str | None = None) -> None:

@@ -11,7 +11,7 @@ from .arguments import Arguments, body_arguments, query_arguments, query_paramet
 from .caller import caller_in
 from .errors import describe_failure
 from .remote import MANAGER, MANAGER_NAMES, RemoteCaller, resolve
-from .responses import Receive, Scope, Send, encode, send_body, send_error
+from .responses import Receive, Scope, Send, discard, encode, send_body, send_error
 from .streaming import is_generator, send_stream
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], max_bytes:
         piece = message.get("body", b"")
         size += len(piece)
         if size > max_bytes:
+            pieces.clear()
+            if message.get("more_body"):
+                await discard(receive)
             raise PayloadTooLarge(f"The request body is larger than {max_bytes} bytes")
         pieces.append(piece)
         more = message.get("more_body", False)

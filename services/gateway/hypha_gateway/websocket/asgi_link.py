@@ -70,9 +70,11 @@ class AsgiLink:
 
     def close(self, code: int, reason: str) -> None:
         if self._close is None:
-            self._close = (code, reason.encode()[:123].decode("utf-8", "ignore"))
+            self._close = (code, reason.encode(errors="replace")[:123].decode("utf-8", "ignore"))
             self._reading.set()
             self._wake.set()
+            if self._events is not None:
+                self._events.on_closing(code)
 
     def abort(self) -> None:
         self._aborted.set()

@@ -46,7 +46,7 @@ class FrameReader:
 
     """
 
-    __slots__ = ("_filled", "_fragments", "_fragments_bytes", "_mask", "_opcode", "_own", "_stash", "max_bytes")
+    __slots__ = ("_filled", "_fragments", "_fragments_kind", "_mask", "_opcode", "_own", "_stash", "max_bytes")
 
     # One loop a thread and no wait between buffer() and received(): all sockets can receive into the same memory.
     _shared = bytearray(SHARED_BUFFER_BYTES)
@@ -59,8 +59,8 @@ class FrameReader:
         self._filled = 0
         self._mask = b""
         self._opcode = (0, False)  # of the large frame: opcode, fin
-        self._fragments: list[bytes] | None = None
-        self._fragments_bytes = 0
+        self._fragments: bytearray | None = None  # of a message that comes in pieces, and
+        self._fragments_kind = Opcode.BINARY  # what it will be
 
     def buffer(self) -> memoryview:
         """Return where the next bytes belong."""
@@ -101,6 +101,8 @@ class FrameReader:
         self._stash = b""
         while end - start >= 2:
             first, second = data[start], data[start + 1]
+            if not second & 0x80:
+                raise ProtocolError(1002, "Client frames must be masked")
             size, at = second & 0x7F, start + 2
             if size == 126:
                 size, at = int.from_bytes(data[at : at + 2], "big"), at + 2
@@ -108,7 +110,7 @@ class FrameReader:
                 size, at = int.from_bytes(data[at : at + 8], "big"), at + 8
             if at + 4 > end:
                 break
-            self._check(first, second, size)
+            self._check(first, size)
             mask, at = bytes(data[at : at + 4]), at + 4
             if at + size > end:
                 if size < _OWN_BUFFER_BYTES:
@@ -128,15 +130,13 @@ class FrameReader:
         self._mask = mask
         self._opcode = (first & 0x0F, bool(first & 0x80))
 
-    def _check(self, first: int, second: int, size: int) -> None:
+    def _check(self, first: int, size: int) -> None:
         if first & 0x70:
             raise ProtocolError(1002, "Reserved bits are set")
-        if not second & 0x80:
-            raise ProtocolError(1002, "Client frames must be masked")
         if first & 0x08:
             if size > _MAX_CONTROL_BYTES or not first & 0x80:
                 raise ProtocolError(1002, "Invalid control frame")
-        elif size + self._fragments_bytes > self.max_bytes:
+        elif size + len(self._fragments or b"") > self.max_bytes:
             raise ProtocolError(1009, f"Message too big: more than {self.max_bytes} bytes")
 
     def _frame(self, opcode: int, fin: bool, payload: bytes) -> Iterator[tuple[Opcode, bytes]]:
@@ -153,18 +153,15 @@ class FrameReader:
         elif fin:
             yield kind, payload
         else:
-            self._fragments = [bytes((kind,)), payload]
-            self._fragments_bytes = len(payload)
+            self._fragments, self._fragments_kind = bytearray(payload), kind
 
     def _continue(self, fin: bool, payload: bytes) -> Iterator[tuple[Opcode, bytes]]:
         if self._fragments is None:
             raise ProtocolError(1002, "Unexpected continuation frame")
-        self._fragments.append(payload)
-        self._fragments_bytes += len(payload)
+        self._fragments += payload
         if fin:
-            (kind,), message = self._fragments[0], b"".join(self._fragments[1:])
-            self._fragments, self._fragments_bytes = None, 0
-            yield Opcode(kind), message
+            message, self._fragments = bytes(self._fragments), None
+            yield self._fragments_kind, message
 
 
 def frame_head(opcode: int, size: int) -> bytes:
@@ -178,4 +175,4 @@ def frame_head(opcode: int, size: int) -> bytes:
 
 def close_payload(code: int, reason: str) -> bytes:
     """Return the payload of a close frame; the reason is cut to the 123 bytes that fit (contract 01 §1.5)."""
-    return code.to_bytes(2, "big") + reason.encode()[:123].decode("utf-8", "ignore").encode()
+    return code.to_bytes(2, "big") + reason.encode(errors="replace")[:123].decode("utf-8", "ignore").encode()

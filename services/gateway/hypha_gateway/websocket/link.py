@@ -55,5 +55,8 @@ class LinkEvents(Protocol):
     def on_drained(self) -> None:
         """What was queued has been taken."""
 
+    def on_closing(self, code: int) -> None:
+        """We have said that this is the end: nothing is exchanged from here on, whenever the peer answers."""
+
     def on_closed(self, code: int) -> None:
         """Called exactly once, last."""

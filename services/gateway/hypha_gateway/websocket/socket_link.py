@@ -31,6 +31,7 @@ class SocketLink(asyncio.BufferedProtocol):
         self._paused = False
         self._ended = False
         self._discarding = False
+        self._full = False
         peer = transport.get_extra_info("peername")
         self.remote = str(peer[0]) if isinstance(peer, tuple) else ""
         self.last_heard = time.monotonic()
@@ -65,6 +66,7 @@ class SocketLink(asyncio.BufferedProtocol):
         self._send(Opcode.CLOSE, close_payload(code, reason))
         self._closing = True
         self._close_code = code
+        self._events.on_closing(code)
         self.resume_reading()  # the peer's close frame ends the handshake
         asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, self.abort)
 
@@ -113,9 +115,11 @@ class SocketLink(asyncio.BufferedProtocol):
         return False
 
     def pause_writing(self) -> None:
+        self._full = True
         self._events.on_full()
 
     def resume_writing(self) -> None:
+        self._full = False
         self._events.on_drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -136,11 +140,14 @@ class SocketLink(asyncio.BufferedProtocol):
             if not self._closing:
                 self._events.on_text(text)
         elif opcode is Opcode.PING:
-            self._send(Opcode.PONG, payload)
+            if not self._full:  # whoever does not read needs no more answers
+                self._send(Opcode.PONG, payload)
         elif opcode is Opcode.CLOSE:
             self._closed_by_peer(payload)
 
     def _closed_by_peer(self, payload: bytes) -> None:
+        if len(payload) == 1:
+            raise ProtocolError(1002, "Invalid close frame")
         if not self._closing:
             self._close_code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
             self._send(Opcode.CLOSE, payload[:2])

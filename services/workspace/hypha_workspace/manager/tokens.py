@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenMethods"]
 
+_TIMEOUT_S = 1.3
+
 
 class TokenMethods:
     """Tokens for others, which the auth service makes, reads and revokes; here it is found out who owns a workspace."""
@@ -66,4 +68,5 @@ class TokenMethods:
         await self._ask("revoke", {"token": token, "user": context.principal.dump()})
 
     async def _ask(self, verb: str, message: dict[str, Any]) -> Any:
-        return await self._backend.bus.request(role_verb("auth", 0, verb), message)
+        # A replica may die with the question in its hands; asking twice at worst makes a token that nobody gets.
+        return await self._backend.bus.request(role_verb("auth", 0, verb), message, timeout=_TIMEOUT_S, attempts=2)
