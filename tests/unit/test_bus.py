@@ -192,6 +192,7 @@ async def test_nothing_is_kept_for_later_while_the_server_is_away(server: NatsSe
 async def test_a_server_that_is_not_there_is_an_error_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hypha_common.bus.bus._CONNECT_DEADLINE_S", 0.5)
     bus = Bus(urls=["nats://user:hidden@127.0.0.1:9"], role="one", instance="aaaaaaaa", on_fatal=pytest.fail)
-    with pytest.raises(Unavailable) as caught:
-        await bus.connect()
-    assert "hidden" not in str(caught.value)
+    for _ in range(2):
+        with pytest.raises(Unavailable) as caught:
+            await bus.connect()
+        assert "hidden" not in str(caught.value)

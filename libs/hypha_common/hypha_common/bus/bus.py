@@ -102,7 +102,25 @@ class Bus:
         return self._client.backlog_bytes > _HIGH_WATER_BYTES
 
     async def connect(self) -> None:
-        """Connect. Raises Unavailable where no server answers within a few seconds."""
+        """Connect; may be tried again. Raises Unavailable or DeadlineExceeded where no server answers soon."""
+        try:
+            await self._open()
+            self._connected = True
+            self._listen()
+            await self.flush()
+        except BaseException:
+            # What is left of a failed attempt must not be in the way of the next.
+            self._connected = False
+            failed, self._client = self._client, DirectClient()
+            self._closing = True
+            with suppress(Exception):
+                await failed.close()
+            self._closing = False
+            raise
+        metrics.CONNECTED.set(1)
+        self._watchdog = asyncio.create_task(self._watch())
+
+    async def _open(self) -> None:
         try:
             async with asyncio.timeout(_CONNECT_DEADLINE_S):  # nats-py itself would try for ever
                 await self._client.connect(
@@ -116,7 +134,6 @@ class Bus:
                     max_outstanding_pings=2,
                     connect_timeout=3,
                     flush_timeout=2,
-                    pending_size=64 * 2**20,
                     drain_timeout=15,
                     error_cb=self._count_error,
                     closed_cb=self._closed,
@@ -129,8 +146,9 @@ class Bus:
         except (OSError, TimeoutError, NatsError) as error:
             servers = ", ".join(url.rpartition("@")[2] for url in self._urls)  # an address may hold a password
             raise Unavailable(f"Cannot reach the bus at {servers}: {str(error) or 'no answer'}") from None
-        self._connected = True
-        metrics.CONNECTED.set(1)
+
+    def _listen(self) -> None:
+        """Take answers to our requests, and the bus's word that nobody listens."""
         prefix = no_responders_prefix(self.instance)
         start = len(prefix) + 1
         self._client.subscribe_direct(
@@ -142,8 +160,6 @@ class Bus:
         self._client.subscribe_direct(
             f"{prefix}.>", "", _ignore, lambda subject, target, payload: self._undeliverable(subject[start:], target)
         )
-        await self.flush()
-        self._watchdog = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
         """Stop serving, let running requests finish, send what is queued, disconnect."""
