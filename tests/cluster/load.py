@@ -233,6 +233,7 @@ class Stream:
         self._token = token
         self._names = [f"stream-{new_id(6)}", f"stream-{new_id(6)}"]
         self._target = ""
+        self.stopping = False
         self.sent = 0
         self.received: list[int] = []
 
@@ -248,7 +249,7 @@ class Stream:
         self, url: str, name: str, work: Callable[[FrameClient], Awaitable[None]], there: asyncio.Event
     ) -> None:
         reconnection_token = None
-        while True:
+        while not self.stopping:
             with suppress(OSError, WebSocketException, TimeoutError, RefusedError):
                 async with await FrameClient.connect(
                     url, name, token=self._token, reconnection_token=reconnection_token
@@ -303,6 +304,8 @@ async def under_load(
         finally:
             load.stopping = True  # every call gets its outcome
             await asyncio.wait(calling)
+            for stream in streams:
+                stream.stopping = True
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
