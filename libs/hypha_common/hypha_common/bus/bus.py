@@ -174,8 +174,9 @@ class Bus:
         if self.is_connected:
             with suppress(Exception):  # closing: the server may be gone already
                 await self.flush(timeout=2)
-        self._connected = False
-        await self._client.close()
+        opened, self._connected = self._connected, False
+        if opened:
+            await self._client.close()
 
     async def stop_serving(self) -> None:
         """Withdraw from every queue group; requests that already arrived are still answered."""

@@ -43,7 +43,7 @@ class DirectClient(NatsClient):
     def __init__(self) -> None:
         super().__init__()
         # nats-py keeps both over reconnects.
-        self._transport = self._wide = WideTransport()  # type: ignore[no-untyped-call]
+        self._transport = self._wide = WideTransport()
         self._ps = FrameParser(self)
         self._direct: dict[int, Subscription] = {}
 

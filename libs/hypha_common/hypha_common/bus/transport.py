@@ -82,6 +82,14 @@ class _ChunkReader(asyncio.StreamReader):
 class WideTransport(TcpTransport):
     """nats-py's TCP transport for large frames: pieces of a quarter of a megabyte instead of 32 KiB, uncopied."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        # Written at the end of the turn of the event loop, or of the next one while frames come in numbers: those that
+        # arrive at about the same time leave in one packet, which halves what the other side spends on each.
+        self._corked: list[bytes | memoryview] = []
+        self._corked_bytes = 0
+        self._batch = self._last_batch = 0
+
     def __bool__(self) -> bool:
         # nats-py asks before it connects, and would put a transport of its own in the place of a false one.
         return True
@@ -97,7 +105,20 @@ class WideTransport(TcpTransport):
         self._bare_io_writer = self._io_writer = asyncio.StreamWriter(transport, protocol, reader, loop)
 
     def send(self, parts: Sequence[bytes | memoryview]) -> None:
-        """Write without waiting; what is written in one turn of the event loop leaves together."""
+        """Write in order, a moment later, without waiting."""
+        if not self._corked:
+            loop = asyncio.get_running_loop()
+            if self._last_batch > 1:
+                loop.call_soon(loop.call_soon, self._uncork)
+            else:
+                loop.call_soon(self._uncork)
+        self._batch += 1
+        self._corked.extend(parts)
+        self._corked_bytes += sum(map(len, parts))
+
+    def _uncork(self) -> None:
+        parts, self._corked, self._corked_bytes = self._corked, [], 0
+        self._last_batch, self._batch = self._batch, 0
         if self._io_writer is not None:
             self._io_writer.transport.writelines(parts)
 
@@ -111,4 +132,4 @@ class WideTransport(TcpTransport):
     def queued_bytes(self) -> int:
         """What was written and not taken by the kernel yet."""
         writer = self._io_writer
-        return 0 if writer is None else int(writer.transport.get_write_buffer_size())
+        return self._corked_bytes + (0 if writer is None else int(writer.transport.get_write_buffer_size()))
