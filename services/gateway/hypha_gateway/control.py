@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -10,7 +10,9 @@ from hypha_common.subjects import gateway_verb
 
 from .audience import Audience
 from .connection import Connection
-from .gateway import Gateway
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
 
 __all__ = ["Control"]
 

@@ -17,6 +17,7 @@ from hypha_common.verifier import Authenticator, TokenVerifier
 
 from .audience import Audience
 from .connection import Connection
+from .control import Control
 from .departures import Departures
 from .handshake import Handshake
 from .lease import Lease
@@ -51,7 +52,6 @@ class Gateway:
     ) -> None:
         self.settings = settings
         self.request_stop = request_stop
-        self.draining = False
         self.sessions: set[Session] = set()
         self.table = ConnectionTable()
         self.bus = Bus.from_settings(settings, "gateway", on_fatal=on_fatal)
@@ -85,8 +85,6 @@ class Gateway:
 
     async def start(self) -> None:
         """Connect to the bus and begin to serve it. Raises Unavailable where there is none."""
-        from .control import Control
-
         await self.bus.connect()
         await self.bus.undeliverable(self._undeliverable)
         await self.router.start()
@@ -117,7 +115,7 @@ class Gateway:
 
     async def drain(self) -> None:
         """Close every socket, one after another over the drain window, so that its clients come back elsewhere."""
-        self.draining = self.state.draining = True
+        self.state.draining = True
         sessions = list(self.sessions)
         pause_s = min(0.05, self.settings.drain_window / max(1, len(sessions)))
         for session in sessions:
@@ -139,7 +137,7 @@ class Gateway:
         waiting = self.handshake.waiting
         return (
             self.bus.is_connected
-            and not self.draining
+            and not self.state.draining
             and self._revocations.ready.is_set()
             and waiting < _MAX_WAITING_HANDSHAKES
         )

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +11,7 @@ from hypha_common.bus import Bus, Subscription
 from hypha_common.errors import HyphaError
 from hypha_common.ids import HTTP_CLIENT_PREFIX, MANAGER_ADDRESS, Address, role_of
 from hypha_common.rpc.peer import RpcPeer
+from hypha_common.rpc.probing import probe
 from hypha_common.subjects import client_frames, decode_token, encode_token, no_responders_prefix, parse_client_frames
 
 from .gate import Gate
@@ -25,7 +24,6 @@ __all__ = ["LocalClient"]
 log = structlog.get_logger(__name__)
 
 _MAX_WORKSPACES = 4096
-_PROBE_INTERVAL_S = 0.4
 
 
 class _Held:
@@ -58,7 +56,7 @@ class LocalClient:
         self._table = table
         self._roles = roles
         self._held: dict[str, _Held] = {}
-        self._interest: OrderedDict[str, tuple[Subscription, float]] = OrderedDict()
+        self._interest: OrderedDict[str, Subscription] = OrderedDict()
 
     async def sender_for(self, workspace: str) -> Address:
         address = Address(workspace, self._client_id)
@@ -67,10 +65,10 @@ class LocalClient:
             return address
         # Interest reaches the server before any call that is published after it, on the same connection.
         subscription = await self._bus.subscribe(client_frames(workspace, self._client_id), self._from_bus)
-        self._interest[workspace] = (subscription, time.monotonic())
+        self._interest[workspace] = subscription
         self._table.add_peer(workspace, self._client_id, self)
         if len(self._interest) > _MAX_WORKSPACES:
-            oldest, (dropped, _) = self._interest.popitem(last=False)
+            oldest, dropped = self._interest.popitem(last=False)
             self._bus.unsubscribe(dropped)
             self._table.remove_peer(oldest, self._client_id)
         return address
@@ -102,15 +100,7 @@ class LocalClient:
 
     async def watch(self) -> None:
         """Ask after those elsewhere who owe an answer for a while, as PendingCalls does; runs for ever."""
-        seen: set[str] = set()
-        while True:
-            await asyncio.sleep(_PROBE_INTERVAL_S)
-            owing = self._elsewhere()
-            for session, to in owing:
-                if session in seen and self._bus.is_connected:
-                    reply = f"{no_responders_prefix(self._bus.instance)}.h.{encode_token(session)}"
-                    self._bus.publish(client_frames(to.workspace, to.client), b"", reply=reply)
-            seen = {session for session, _ in owing}
+        await probe(self._bus, self._elsewhere, reply_prefix=f"{no_responders_prefix(self._bus.instance)}.h")
 
     async def close(self) -> None:
         await self.peer.close()

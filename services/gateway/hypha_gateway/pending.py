@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hypha_common.bus import Bus
 from hypha_common.errors import Unavailable
+from hypha_common.rpc.probing import PROBE_INTERVAL_S
 from hypha_common.subjects import client_frames, no_responders_prefix
 
 from . import metrics
@@ -17,7 +18,6 @@ __all__ = ["PROBE_TAIL", "PendingCalls"]
 
 PROBE_TAIL = "p"  # where the bus reports that a probe found nobody: hy.n.<gateway>.p
 
-_PROBE_INTERVAL_S = 0.4
 _MAX_PER_CALLER = 4096
 
 Callee = int | tuple[str, str]  # a connection of this gateway, or (workspace, client) elsewhere
@@ -103,7 +103,7 @@ class PendingCalls:
         """Look after the callees that owe an answer for a while; runs for the life of the gateway."""
         reply = f"{no_responders_prefix(self._bus.instance)}.{PROBE_TAIL}"
         while True:
-            await asyncio.sleep(_PROBE_INTERVAL_S)
+            await asyncio.sleep(PROBE_INTERVAL_S)
             owing = {callee for callee in self._by_callee if isinstance(callee, tuple)}
             self._probed.clear()
             for workspace, client in owing & self._seen:

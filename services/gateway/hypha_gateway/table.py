@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from .connection import Connection
 from .gate import Gate
 from .websocket.link import Buffers
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 __all__ = ["ConnectionTable", "LocalPeer"]
 
@@ -46,8 +44,6 @@ class ConnectionTable:
         return self._connections.get(number)
 
     def connection(self, workspace: str, client: str) -> Connection | None:
-        from .connection import Connection
-
         peer = self._peers.get((workspace, client))
         return peer if isinstance(peer, Connection) else None
 

@@ -335,7 +335,6 @@ class Bus:
 
     async def _disconnected(self) -> None:
         metrics.CONNECTED.set(0)
-        self._client.forget_pending()
         self._answers.fail_all("The bus connection was lost")
         if not self._closing:
             log.warning("bus_disconnected")

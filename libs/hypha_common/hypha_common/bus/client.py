@@ -90,11 +90,6 @@ class DirectClient(NatsClient):
         """Wait until most of what was published has left this process (or the connection is gone)."""
         await self._wide.written()
 
-    def forget_pending(self) -> None:
-        """Drop what was not sent: replayed after a reconnect it would be executed long after its caller gave up."""
-        self._pending = []
-        self._pending_data_size = 0
-
     def _write(self, *parts: bytes | memoryview) -> None:
         # Not through nats-py's pending list: its flusher is a task that would have to wake up for every batch, while
         # the event loop gathers what is written to a socket in one turn by itself.

@@ -10,7 +10,6 @@ from hypha_common.envelope import Kind, answer, call, frame, open_envelope
 from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, Address, role_of
 from hypha_common.subjects import (
-    client_frames,
     decode_token,
     encode_token,
     no_responders_prefix,
@@ -20,6 +19,7 @@ from hypha_common.subjects import (
 )
 
 from .peer import RpcPeer
+from .probing import probe
 from .router import Router
 from .service import Service
 
@@ -28,7 +28,6 @@ __all__ = ["RoleHost"]
 log = structlog.get_logger()
 
 ANNOUNCE_INTERVAL_S = 5.0
-PROBE_INTERVAL_S = 0.4
 RETRY_S = 0.5  # while the workspace role is away, as it is when a cluster starts
 
 
@@ -113,7 +112,9 @@ class RoleHost:
         await self._bus.serve(self._role, "ready", self._ready, partitions=self._wanted)
         await self._bus.serve_subject(f"{pinned(self._role, self._bus.instance)}.ping", self._ping)
         await self._bus.flush()
-        self._probing = asyncio.get_running_loop().create_task(self._probe())
+        self._probing = asyncio.get_running_loop().create_task(
+            probe(self._bus, self._owing, reply_prefix=self._undeliverable_prefix)
+        )
         if self.address is not None and len(self.peer.services_at(self.address)) > 1:
             self._announcing = asyncio.get_running_loop().create_task(self._announce(self.address))
 
@@ -170,23 +171,10 @@ class RoleHost:
         payload = call(source, generation, body) if gateway else frame(source, body)
         self._bus.publish(pinned(self._role, instance), payload)
 
-    async def _probe(self) -> None:
-        """
-        Ask after clients that owe an answer for a while: an empty frame to where they listen.
-
-        A client that is gone, perhaps with its gateway, is reported by the bus; otherwise we would wait in vain.
-
-        """
-        seen: set[str] = set()
-        while True:
-            await asyncio.sleep(PROBE_INTERVAL_S)
-            waiting = [(session, Address.parse(to)) for session, to in self.peer.waiting()]
-            owing = [(session, to) for session, to in waiting if role_of(to.workspace, to.client) is None]
-            for session, to in owing:
-                if session in seen and self._bus.is_connected:
-                    reply = f"{self._undeliverable_prefix}.{encode_token(session)}"
-                    self._bus.publish(client_frames(to.workspace, to.client), b"", reply=reply)
-            seen = {session for session, _ in owing}
+    def _owing(self) -> list[tuple[str, Address]]:
+        """The sessions that clients, not roles, are to answer."""
+        waiting = [(session, Address.parse(to)) for session, to in self.peer.waiting()]
+        return [(session, to) for session, to in waiting if role_of(to.workspace, to.client) is None]
 
     def _nobody_there(self, tail: str, subject: str) -> None:
         self.peer.undeliverable(None, decode_token(tail))
