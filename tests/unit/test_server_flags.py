@@ -47,9 +47,6 @@ def test_flags_that_mean_nothing_here_are_accepted_with_the_reason(capsys: pytes
         ["--enable-s3"],
         ["--start-minio-server"],
         ["--enable-server-apps"],
-        ["--enable-local-auth"],
-        ["--startup-functions", "a.py:f"],
-        ["--static-mounts", "/a:b"],
     ],
 )
 def test_flags_that_would_silently_do_nothing_important_are_refused(

@@ -93,6 +93,9 @@ class Settings:
     jwt_secret: str = option(
         "", "key that signs the cluster's tokens", secret=True, environment=("JWT_SECRET",), check=checks.jwt_secret
     )
+    jwt_previous_secrets: tuple[str, ...] = option(
+        (), "keys that signed tokens before jwt_secret was changed: their tokens stay good", secret=True
+    )
     root_token: str = option("", "token that is root; empty: none", secret=True, roles=_AUTH, check=checks.root_token)
     reconnection_token_life_time: float = option(
         172800.0, "seconds that a reconnection token lives", minimum=1, environment=("RECONNECTION_TOKEN_LIFE_TIME",)
@@ -111,6 +114,32 @@ class Settings:
     auth0_namespace: str = option(
         "https://amun.ai/", "prefix of the claims roles, email and parent", environment=("AUTH0_NAMESPACE",)
     )
+    oidc_issuer: str = option(
+        "", "OpenID Connect provider where people log in, such as https://accounts.example.org", roles=_AUTH,
+        check=checks.http_url,
+    )  # fmt: skip
+    oidc_client_id: str = option("", "client id of this hub at that provider", roles=_AUTH)
+    oidc_client_secret: str = option("", "client secret, for a confidential client", secret=True, roles=_AUTH)
+    oidc_scope: str = option("openid profile email", "what is asked of the provider", roles=_AUTH)
+    oidc_audience: str = option("", "audience of the provider's access tokens, where they are accepted", roles=_AUTH)
+    oidc_name: str = option("", "name of the provider on the login page", roles=_AUTH)
+    enable_local_auth: bool = option(
+        False, "accounts on this server, also where an identity provider is configured", roles=_AUTH
+    )
+    disable_local_auth: bool = option(False, "no accounts on this server, whatever else is configured", roles=_AUTH)
+    resend_api_key: str = option(
+        "", "key of the mail service Resend, for verification mails", secret=True, roles=_AUTH,
+        environment=("RESEND_API_KEY",),
+    )  # fmt: skip
+    smtp_url: str = option(
+        "", "mail server for verification mails: smtp://user:password@host:587", address=True, roles=_AUTH
+    )
+    verification_from_email: str = option("", "sender of verification mails", roles=_AUTH)
+    verification_code_ttl: float = option(600.0, "seconds that a verification code is good", roles=_AUTH, minimum=1)
+    verification_max_attempts: int = option(5, "wrong codes until a new one is needed", roles=_AUTH, minimum=1)
+    verification_resend_throttle: float = option(30.0, "seconds between two verification mails", roles=_AUTH, minimum=0)
+    verification_max_pending: int = option(10_000, "accounts that wait for verification", roles=_AUTH, minimum=1)
+    audit_retention: float = option(90 * 86400.0, "seconds that security events are kept", roles=_AUTH, minimum=60)
     expose_detailed_errors: bool = option(False, "answer HTTP callers with whole tracebacks", roles=_GATEWAY)
 
     # Limits (contract 01 §1.10).
@@ -145,6 +174,12 @@ class Settings:
     log_format: str = option("auto", "auto: console at a terminal, else json", choices=("auto", "console", "json"))
     print_config: bool = option(True, "print the effective configuration at start")
     server_id: str = option("", "name of this server; empty: a random one")
+
+    # What it serves besides.
+    static_mounts: tuple[str, ...] = option((), "folders served as they are: /path:./folder …", roles=_GATEWAY)
+    startup_functions: tuple[str, ...] = option(
+        (), "functions run when the cluster is up: file.py:function or module:function …", roles=("startup", "server")
+    )
 
     # The embedded cluster (python -m hypha.server).
     data_dir: str = option("", "where the cluster keeps its data; default: $XDG_DATA_HOME/hypha", roles=_SERVER)

@@ -63,7 +63,6 @@ _FLAGS: dict[str, _Flag] = {
     "start_minio_server": _later("artifacts and file storage"),
     "enable_s3_proxy": _later("artifacts and file storage"),
     "enable_server_apps": _later("server apps"),
-    "enable_local_auth": _later("local accounts"),
     "enable_service_search": _later("service search by meaning"),
     "enable_a2a": _later("A2A endpoint"),
     "enable_mcp": _later("MCP endpoint"),
@@ -71,8 +70,6 @@ _FLAGS: dict[str, _Flag] = {
     "enable_terminal_worker": _later("terminal worker"),
     "enable_admin_terminal": _later("admin terminal"),
     "interactive": _later("interactive shell"),
-    "static_mounts": _later("static mounts", switch=False),
-    "startup_functions": _later("startup functions", switch=False),
 }
 
 NAMES = frozenset(_FLAGS)
