@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import uvloop
 
-from .errors import HyphaError
+from . import cluster_file
+from .errors import ConfigurationError, HyphaError
 from .options import Option
 from .settings import OPTIONS, Settings, unknown_environment
 from .version import __version__
@@ -39,14 +40,29 @@ class ServiceCli:
         self.parser = argparse.ArgumentParser(prog=f"hypha-{role}", allow_abbrev=False)
         self.parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
         self._verbs: SubParsers = self.parser.add_subparsers(metavar="COMMAND", required=True)
-        self.add("serve", self._serve, "run this service until SIGTERM or SIGINT")
-        self.add("check-config", self._check_config, "print the effective configuration, or what is wrong with it")
+        self.add("serve", self._serve, "run this service until SIGTERM or SIGINT", finds_cluster=False)
+        self.add(
+            "check-config",
+            self._check_config,
+            "print the effective configuration, or what is wrong with it",
+            finds_cluster=False,
+        )
 
-    def add(self, verb: str, action: Action, help: str) -> argparse.ArgumentParser:
-        """Add a verb; the parser that is returned takes its arguments."""
+    def add(self, verb: str, action: Action, help: str, *, finds_cluster: bool = True) -> argparse.ArgumentParser:
+        """
+        Add a verb; the parser that is returned takes its arguments.
+
+        With ``finds_cluster`` it has ``--data-dir``, and works on the cluster of the default data directory where
+        nothing else is configured.
+
+        """
         parser = self._verbs.add_parser(verb, help=help, description=help, allow_abbrev=False)
         add_settings(parser, self.role)
-        parser.set_defaults(action=action)
+        if finds_cluster:
+            parser.add_argument(
+                "--data-dir", metavar="DIR", help="data directory of a cluster that runs on this machine, to work on it"
+            )
+        parser.set_defaults(action=action, finds_cluster=finds_cluster)
         return parser
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
@@ -55,8 +71,7 @@ class ServiceCli:
         action: Action = parsed.action
         try:
             _warn(self.parser.prog)
-            settings = Settings.load(given_flags(parsed), file=parsed.config)
-            return action(settings, parsed) or 0
+            return action(_load(parsed), parsed) or 0
         except HyphaError as error:
             print(f"{self.parser.prog}: {error}", file=sys.stderr)
             return 1
@@ -120,6 +135,25 @@ def _shape(row: Option) -> dict[str, Any]:
 def _help(row: Option) -> str:
     default = row.written(row.default)
     return f"{row.help} [{default}]".replace("%", "%%") if default else row.help.replace("%", "%%")
+
+
+def _load(parsed: argparse.Namespace) -> Settings:
+    """Return the settings of a command, completed by what a cluster on this machine told. Raises ConfigurationError."""
+    flags = given_flags(parsed)
+    settings = Settings.load(flags, file=parsed.config)
+    if not parsed.finds_cluster:
+        return settings
+    if not parsed.data_dir and (settings.nats_url or settings.database_url):
+        return settings  # another cluster is configured
+    directory = parsed.data_dir or os.environ.get("HYPHA_DATA_DIR") or cluster_file.default_data_directory()
+    told = cluster_file.read(directory)
+    if told is None:
+        if parsed.data_dir:
+            raise ConfigurationError(f"No cluster runs from {parsed.data_dir}: it holds no {cluster_file.CLUSTER_FILE}")
+        return settings
+    # What was asked for by name wins; the cluster's own word wins over an environment that may mean another one.
+    given = {name: value for name, value in flags.items() if value is not None}
+    return Settings.load({**told, **given}, file=parsed.config)
 
 
 def _warn(program: str) -> None:

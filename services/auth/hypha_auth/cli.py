@@ -16,7 +16,12 @@ __all__ = ["build", "main"]
 def build() -> ServiceCli:
     """Return the command line of the auth service."""
     cli = ServiceCli("auth", run=_service, requires=("nats_url", "database_url", "jwt_secret"))
-    cli.add("migrate", _migrate, "create or update the tables of this service; safe to run twice and concurrently")
+    cli.add(
+        "migrate",
+        _migrate,
+        "create or update the tables of this service; safe to run twice and concurrently",
+        finds_cluster=False,
+    )
     return cli
 
 

@@ -16,7 +16,12 @@ __all__ = ["build", "main"]
 def build() -> ServiceCli:
     """Return the command line of the workspace service."""
     cli = ServiceCli("workspace", run=_service, requires=("nats_url", "database_url"))
-    cli.add("migrate", _migrate, "create or update the tables of this service; safe to run twice and concurrently")
+    cli.add(
+        "migrate",
+        _migrate,
+        "create or update the tables of this service; safe to run twice and concurrently",
+        finds_cluster=False,
+    )
     cli.add("list", _list, "print the workspaces: id, loaded or idle, persistent or temporary, owners")
     clients = cli.add("clients", _clients, "print the clients of a workspace: id, gateway, generation, user, state")
     services = cli.add("services", _services, "print the services of a workspace: id, type, visibility, application")

@@ -77,6 +77,7 @@ class Cluster:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 self._take_addresses()
                 await self._start_stores()
+                self._data.tell(self.settings)
                 await self._start_services()
         except TimeoutError:
             await self.stop()

@@ -7,16 +7,11 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from hypha_common.cluster_file import CLUSTER_FILE, default_data_directory, describe
 from hypha_common.errors import ConfigurationError
+from hypha_common.settings import Settings
 
 __all__ = ["DataDirectory", "Secrets", "default_data_directory"]
-
-
-def default_data_directory() -> Path:
-    """Return ``/var/lib/hypha`` for root, else ``$XDG_DATA_HOME/hypha``."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/hypha")
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "hypha"
 
 
 def _new_secret() -> str:
@@ -36,7 +31,8 @@ class DataDirectory:
     """
     The files of an embedded cluster, which one server at a time may use.
 
-    ``secrets.json``, ``nats.conf``, ``postgres/`` and ``logs/``; nothing in it is for other users' eyes.
+    ``secrets.json``, ``nats.conf``, ``postgres/``, ``logs/``, and ``cluster.toml`` while the cluster runs; nothing in
+    it is for other users' eyes.
 
     """
 
@@ -56,9 +52,14 @@ class DataDirectory:
         except OSError as error:
             raise ConfigurationError(f"Data directory {self.path} cannot be used: {error}") from None
 
+    def tell(self, settings: Settings) -> None:
+        """Tell the command lines of this user where the cluster is, until :meth:`close`."""
+        self.write(CLUSTER_FILE, describe(settings))
+
     def close(self) -> None:
         """Release the lock."""
         if self._lock is not None:
+            (self.path / CLUSTER_FILE).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
 
