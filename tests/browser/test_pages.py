@@ -111,7 +111,7 @@ async def test_login_page(cluster: RunningCluster, page: Page, tmp_path: Any) ->
 async def test_login_page_without_a_login(cluster: RunningCluster, page: Page, tmp_path: Any) -> None:
     await page.goto(f"{cluster.url}/login")
     assert page.url == f"{cluster.url}/public/apps/hypha-login/"
-    await expect(page.get_by_text("A login begins in your program")).to_be_visible()
+    await expect(page.get_by_label("Your token")).to_be_visible()
     await _looks_right(page, "login-empty", tmp_path)
 
 

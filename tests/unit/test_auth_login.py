@@ -8,7 +8,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from hypha_auth.handover import Handover
 from hypha_auth.login import Login
+from hypha_auth.login_flow import LoginFlow
+from hypha_auth.pages.layout import Layout
+from hypha_auth.pages.login_page import LoginPage
 from hypha_auth.repository import LoginSessions
 from hypha_auth.waiters import Waiters
 from hypha_common.bus import Bus
@@ -55,15 +59,11 @@ async def login_at(bus: Bus, database: Database, life_s: float = 30) -> Login:
     waiters = Waiters(bus)
     await waiters.start()
     await bus.flush()
-    return Login(
-        sessions=LoginSessions(database.home),
-        codec=CODEC,
-        verify=verify,
-        owned=owned,
-        waiters=waiters,
-        public_base_url=BASE,
-        life_s=life_s,
-    )
+    sessions = LoginSessions(database.home)
+    handover = Handover(sessions=sessions, codec=CODEC, verify=verify, owned=owned, waiters=waiters)
+    flow = LoginFlow(handover=handover, layout=Layout(public_base_url=BASE), codec=CODEC)
+    page = LoginPage(flow=flow, handover=handover, verify=verify)
+    return Login(sessions=sessions, handover=handover, page=page, waiters=waiters, public_base_url=BASE, life_s=life_s)
 
 
 @pytest.fixture

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from hypha_auth.login_page import LoginPage, Response
-from hypha_common.errors import BadRequest
+from hypha_auth.identity import Identity, SignInButton
+from hypha_auth.login_flow import LoginFlow
+from hypha_auth.login_request import LoginRequest
+from hypha_auth.pages.layout import Layout, Response
+from hypha_auth.pages.login_page import LoginPage
+from hypha_common.errors import BadRequest, Unauthorized
+from hypha_common.principal import Permission, Principal
+from hypha_common.tokens import TokenCodec, VerifiedToken
 
 BASE = "https://hub.example.org/base"
+CODEC = TokenCodec("a secret of at least thirty-two bytes")
 
 
 class Person:
@@ -18,15 +27,25 @@ class Person:
 
     def __init__(self, base_url: str = BASE) -> None:
         self.finished: list[tuple[Any, ...]] = []
-        self.page = LoginPage(public_base_url=base_url, finish=self.finish)
+        self.refuses = False
+        self.flow = LoginFlow(handover=self, layout=Layout(public_base_url=base_url), codec=CODEC)  # type: ignore[arg-type]
+        self.page = LoginPage(flow=self.flow, handover=self, verify=self.verify)  # type: ignore[arg-type]
 
     async def finish(
         self, key: str, token: str, workspace: str | None, life_s: int | None, claims: Mapping[str, Any]
     ) -> str:
-        if token != "good":
+        if token != "good" or self.refuses:
             raise BadRequest("Invalid token provided to report_login: <b>no</b>")
         self.finished.append((key, token, workspace, life_s))
         return "handed"
+
+    async def limited(self, token: str, verified: VerifiedToken, workspace: str | None, life_s: int | None) -> str:
+        return token
+
+    def verify(self, token: str) -> VerifiedToken:
+        if token != "good":
+            raise Unauthorized("no")
+        return CODEC.verify(CODEC.sign(Principal(id="alice"), life_s=60))
 
     async def open(self, **query: Any) -> Response:
         return await self.page.serve({"method": "GET", "query_string": urlencode(query), "headers": {}, "body": None})
@@ -72,11 +91,46 @@ async def test_form(person: Person) -> None:
 
 
 async def test_form_without_a_key(person: Person) -> None:
-    """Somebody who finds the page without a program is told how a login begins."""
+    """Somebody who finds the page without a program logs this browser in."""
     answer = await person.open()
     assert answer["status"] == 200
-    assert "login()" in answer["body"]
-    assert Fields(answer["body"]).values == {}
+    assert Fields(answer["body"]).values == {"token": None}
+    done = await person.submit({"sec-fetch-site": "same-origin"}, token="good")
+    assert (done["status"], done["headers"]["Location"]) == (303, "/base/public/apps/hypha-login/")
+    assert done["headers"]["Set-Cookie"][0].startswith("access_token=good; ")
+    assert (await person.submit(token="bad"))["status"] == 400
+
+
+async def test_button(person: Person) -> None:
+    """A provider's button stands on the page, with what it says as text."""
+
+    class Provider:
+        def button(self, request: LoginRequest) -> SignInButton:
+            return SignInButton("Example <b>ID</b>", f"/oidc/start?{request.query()}")
+
+    person.page = LoginPage(flow=person.flow, handover=person, verify=person.verify, providers=[Provider()])  # type: ignore[arg-type, list-item]
+    body = (await person.open(key="K1", redirect="/a b"))["body"]
+    assert 'href="/oidc/start?key=K1&amp;redirect=%2Fa+b"' in body
+    assert "Example &lt;b&gt;ID&lt;/b&gt;" in body
+
+
+async def test_provider_completes(person: Person) -> None:
+    """What a provider knows of a person becomes a token of his or her own; what is not verified stays out of it."""
+    identity = Identity("carol", email="carol@example.org", name="Carol", origin="family")
+    answer = await person.flow.complete(LoginRequest(), identity)
+    assert answer["status"] == 303
+    token = CODEC.verify(answer["headers"]["Set-Cookie"][0].partition("=")[2].partition(";")[0])
+    assert (token.principal.id, token.principal.email, token.workspace, token.origin) == ("carol", None, None, "family")
+    assert token.principal.roles == ("user",)
+    assert token.principal.permission("ws-user-carol") is Permission.ADMIN
+    assert token.expires_at == pytest.approx(time.time() + 86400, abs=5)
+    verified = replace(identity, email_verified=True)
+    assert CODEC.verify(person.flow.token_of(verified)).principal.email == "carol@example.org"
+
+    person.refuses = True
+    answer = await person.flow.complete(LoginRequest(key="K1", expires_in="60"), identity)
+    assert answer["status"] == 400
+    assert "Set-Cookie" not in answer["headers"]
 
 
 async def test_values_are_escaped(person: Person) -> None:
@@ -110,11 +164,15 @@ async def test_cookie(person: Person) -> None:
     crossing = await person.submit({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil"}, key="K1", token="good")
     assert "Set-Cookie" not in foreign["headers"]
     assert "Set-Cookie" not in crossing["headers"]
+    assert crossing["status"] == 403
+    assert (await person.submit({"Origin": "null"}, key="K1", token="good"))["status"] == 403
     for own in ({"sec-fetch-site": "same-origin"}, {"origin": "https://hub.example.org"}):
         answer = await person.submit(own, key="K1", token="good", expires_in="60")
-        assert answer["headers"]["Set-Cookie"] == "access_token=handed; Path=/; SameSite=Lax; Max-Age=60; Secure"
+        cookies = answer["headers"]["Set-Cookie"]
+        assert cookies[0] == "access_token=handed; Path=/; SameSite=Lax; Max-Age=60; Secure"
+        assert cookies[2].startswith("hypha_version=")
     plain = await Person("http://127.0.0.1:9527").submit({"sec-fetch-site": "same-origin"}, key="K1", token="good")
-    assert "Secure" not in plain["headers"]["Set-Cookie"]
+    assert "Secure" not in plain["headers"]["Set-Cookie"][0]
 
 
 async def test_bad_token(person: Person) -> None:
@@ -149,7 +207,7 @@ async def test_redirect(person: Person, target: str, followed: bool) -> None:
 
 async def test_logout(person: Person) -> None:
     answer = await person.open(logout="true", close="true")
-    assert "Max-Age=0" in answer["headers"]["Set-Cookie"]
+    assert all("Max-Age=0" in cookie for cookie in answer["headers"]["Set-Cookie"])
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.revocation import RevocationFeed, RevokedTokens
-from hypha_common.rpc import RoleHost, Service
+from hypha_common.rpc import RoleHost
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch, serve_status
 from hypha_common.tokens import TokenCodec
 from hypha_common.verifier import RootToken, TokenVerifier
 
-from .login import LOGIN_SERVICE, Login
 from .migrate import is_current
 from .ownership import Ownership
-from .repository import LoginSessions, RevokedTokenRows
+from .people import People
+from .repository import RevokedTokenRows
 from .verbs import AuthVerbs, list_revoked, teller
 from .waiters import Waiters
 
@@ -44,7 +44,6 @@ class Auth:
         )
         revoked = RevokedTokens()
         self._rows = RevokedTokenRows(self.database.home)
-        self._sessions = LoginSessions(self.database.home)
         self._feed = RevocationFeed(self.bus, revoked, lambda: list_revoked(self._rows))
         self._waiters = Waiters(self.bus)
         self._verbs = AuthVerbs(
@@ -56,23 +55,16 @@ class Auth:
             tell=teller(self.bus),
             reconnection_life_s=settings.reconnection_token_life_time,
         )
-        login = Login(
-            sessions=self._sessions,
+        self.people = People(
+            settings,
+            home=self.database.home,
             codec=codec,
             verify=self._verbs.verify,
             owned=Ownership(self.bus).permission,
             waiters=self._waiters,
-            public_base_url=settings.public_base_url,
-            life_s=settings.maximum_login_time,
         )
         self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url, missing=self.missing)
-        about: dict[str, Any] = {
-            "name": "Hypha Login",
-            "type": "functions",
-            "visibility": "public",
-            "description": _DESCRIPTION,
-        }
-        self.host.add_service(Service.of(LOGIN_SERVICE, login, **about))
+        self.host.add_service(self.people.service)
         self._cleanup = AsyncExitStack()
         self._serving = False
 
@@ -87,6 +79,7 @@ class Auth:
         done(self._feed.stop)
         await self._feed.start()
         await self._feed.ready.wait()
+        done(self.people.close)
         done(self._waiters.stop)
         await self._waiters.start()
         done(self.bus.stop_serving)
@@ -111,14 +104,11 @@ class Auth:
     async def _sweep(self) -> None:
         while True:
             try:
-                await self._sessions.delete_expired()
+                await self.people.sweep()
                 await self._rows.delete_expired()
             except HyphaError as error:
                 log.warning("sweep_failed", error=str(error))
             await asyncio.sleep(_SWEEP_INTERVAL_S)
-
-
-_DESCRIPTION = "Log in: start a login, complete it on a web page, fetch the token."
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
