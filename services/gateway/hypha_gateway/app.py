@@ -13,8 +13,8 @@ from hypha_common.settings import Settings
 
 from .gateway import Gateway
 from .http import exception_handlers, middleware, routes
-from .session import UPGRADE_CLIENT, Session
 from .websocket.asgi_link import AsgiLink
+from .websocket.session import UPGRADE_CLIENT, WebsocketSession
 from .websocket.upgrade import has_old_parameters
 
 __all__ = ["create_app", "running_gateway"]
@@ -77,7 +77,7 @@ async def _websocket(websocket: WebSocket) -> None:
     link = AsgiLink(websocket, max_message_bytes=_FIRST_MESSAGE_BYTES)
     forwarded = websocket.headers.get("x-forwarded-for", "").partition(",")[0].strip()
     link.remote = forwarded or link.remote
-    await link.run(Session(link, gateway))
+    await link.run(WebsocketSession(link, gateway))
 
 
 async def _come_again(websocket: WebSocket) -> None:

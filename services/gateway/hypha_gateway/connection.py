@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -13,9 +14,9 @@ from hypha_common.wire import Stamp
 
 from . import metrics
 from .gate import Gate
+from .link import Buffers, Link
 from .rates import TokenBucket
 from .rejection import rejection
-from .websocket.link import Buffers, Link
 from .windows import Receipts
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _numbers = count(1)
 
 class Connection:
     """
-    One authenticated client on one websocket.
+    One authenticated client on one link.
 
     It owns everything that was made on its behalf at this gateway: its place in the table, its interest on the bus,
     its event subscriptions and its calls to roles. All of it ends with it.
@@ -78,9 +79,9 @@ class Connection:
         self._load = 0
         self._load_since = time.monotonic()
 
-    def open(self, connection_info: str) -> None:
+    def open(self, connection_info: Mapping[str, Any]) -> None:
         """Tell the client that it is connected, then give it what came in the meantime."""
-        self.link.send_text(connection_info)
+        self.link.send_control(connection_info)
         held, self._held = self._held, None
         for parts in held or ():
             self.deliver(parts)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -47,7 +46,7 @@ class Control:
             if before is None:
                 code, reason = int(message.get("code") or 1000), str(message.get("reason") or "")
                 if message.get("tell"):
-                    connection.link.send_text(json.dumps({"type": "error", "message": reason}))
+                    connection.link.send_control({"type": "error", "message": reason})
                 connection.end(code, reason)
                 kicked += 1
             elif connection.generation < before:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from .rates import TokenBucket
 if TYPE_CHECKING:
     from .gateway import Gateway
     from .session import Session
+    from .websocket.session import WebsocketSession
 
 __all__ = ["Handshake"]
 
@@ -34,19 +36,22 @@ TRY_AGAIN = 1013
 
 
 class Handshake:
-    """Takes a socket from its first message to ``connection_info`` or a refusal (contract 01 §1.2 to §1.5)."""
+    """Takes a client from its first message to ``connection_info`` or a refusal (contract 01 §1.2 to §1.5)."""
 
     def __init__(self, gateway: Gateway, *, slots: int) -> None:
         self._gateway = gateway
         self._slots = asyncio.Semaphore(slots)
         self.waiting = 0
 
-    async def run(self, session: Session, text: str) -> None:
-        """Answer the first message. Never raises: every outcome is told to the client."""
-        started = time.monotonic()
+    async def run(self, session: WebsocketSession, text: str) -> None:
+        """Answer a websocket's first message. Never raises: every outcome is told to the client."""
         try:
-            await self._admit(session, text)
-            metrics.HANDSHAKE_SECONDS.observe(time.monotonic() - started)
+            message = _decode(text)
+            if message is None:
+                session.refuse(1003, "Failed to decode authentication information")
+                return
+            if await self.connect(session, message) is None:
+                session.link.abort()
         except (Unavailable, DeadlineExceeded) as error:
             # A bare close is tried again by clients; an error message would make them give up for ever.
             log.warning("handshake_failed", error=str(error))
@@ -59,11 +64,15 @@ class Handshake:
             log.exception("handshake_error")
             session.refuse(1011, "Failed to establish connection: internal error")
 
-    async def _admit(self, session: Session, text: str) -> None:
-        message = _decode(text)
-        if message is None:
-            session.refuse(1003, "Failed to decode authentication information")
-            return
+    async def connect(self, session: Session, message: Mapping[str, Any]) -> Connection | None:
+        """
+        Let a client in, whatever its transport; ``message`` is what it says of itself (contract 01 §1.2).
+
+        Returns None where the client went away meanwhile, or came again. Raises HyphaError where it may not, or
+        cannot now.
+
+        """
+        started = time.monotonic()
         self.waiting += 1
         try:
             await asyncio.wait_for(self._slots.acquire(), _SLOT_TIMEOUT_S)
@@ -73,13 +82,15 @@ class Handshake:
             self.waiting -= 1
         try:
             if session.ended:
-                return
+                return None
             admission = await admit(ConnectRequest.parse(message), self._gateway.authenticator.verify)
-            await self._connect(session, admission)
+            connection = await self._connect(session, admission)
         finally:
             self._slots.release()
+        metrics.HANDSHAKE_SECONDS.observe(time.monotonic() - started)
+        return connection
 
-    async def _connect(self, session: Session, admission: Admission) -> None:
+    async def _connect(self, session: Session, admission: Admission) -> Connection | None:
         gateway = self._gateway
         subject = role_verb("workspace", partition_of(admission.workspace), "connect")
         message = {
@@ -103,7 +114,7 @@ class Handshake:
         except HyphaError:
             gateway.release(connection, "bus away")
             raise
-        self._install(session, connection, admission)
+        return self._install(session, connection, admission)
 
     def _connection(self, session: Session, address: Address, answer: dict[str, Any]) -> Connection:
         settings = self._gateway.settings
@@ -119,20 +130,20 @@ class Handshake:
             router=self._gateway.router,
         )
 
-    def _install(self, session: Session, connection: Connection, admission: Admission) -> None:
+    def _install(self, session: Session, connection: Connection, admission: Admission) -> Connection | None:
         gateway = self._gateway
         older = gateway.table.connection(connection.address.workspace, connection.address.client)
         if session.ended or (older is not None and older.generation > connection.generation):
             gateway.release(connection, "gone during the handshake")
-            session.link.abort()
-            return
+            return None
         if older is not None:
             metrics.SUPERSEDED.inc()
             older.abort()
         gateway.table.add(connection)
-        session.opened(connection, admission.origin)
+        session.opened(connection, admission)
         metrics.ESTABLISHED.inc()
-        connection.open(json.dumps(self._connection_info(connection, admission.origin)))
+        connection.open(self._connection_info(connection, admission.origin))
+        return connection
 
     def _connection_info(self, connection: Connection, origin: str) -> dict[str, Any]:
         settings = self._gateway.settings

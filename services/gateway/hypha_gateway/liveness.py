@@ -16,8 +16,6 @@ log = structlog.get_logger(__name__)
 
 _TICK_S = 1.0
 _SWEEP_S = 5.0
-_PROBE_AFTER_S = 40.0  # clients send something every 20 to 30 s; a silent one is asked by a websocket ping
-_GONE_AFTER_S = 60.0
 _STALL_S = 10.0
 
 
@@ -25,7 +23,7 @@ class Liveness:
     """
     Ends connections whose other side is gone, idle or does not read.
 
-    Half-open peers are found by our own ping with a deadline: TCP alone needs many minutes.
+    Half-open and frozen peers are found by our own ping with a deadline: TCP alone needs many minutes, or for ever.
 
     """
 
@@ -58,11 +56,12 @@ class Liveness:
             connection.cut_off()
 
     def _check(self, connection: Connection, now: float) -> None:
-        silent_s = now - connection.link.last_heard
-        if self._idle_timeout_s and now - connection.last_frame > self._idle_timeout_s:
+        link = connection.link
+        silent_s = now - link.last_heard
+        if self._idle_timeout_s and now - connection.last_frame > self._idle_timeout_s and not link.may_idle:
             connection.end(1001, f"Idle timeout ({self._idle_timeout_s:g}s)")
-        elif silent_s > _GONE_AFTER_S and not connection.blocked:
+        elif silent_s > link.gone_after_s and not connection.blocked:
             log.info("client_silent", client=str(connection.address), silent_s=round(silent_s))
             connection.abort()
-        elif silent_s > _PROBE_AFTER_S:
-            connection.link.ping()
+        elif silent_s > link.probe_after_s:
+            link.ping()

@@ -15,9 +15,9 @@ from hypha_common.rpc.probing import probe
 from hypha_common.subjects import client_frames, decode_token, encode_token, no_responders_prefix, parse_client_frames
 
 from .gate import Gate
+from .link import Buffers
 from .roles import RoleCalls
 from .table import ConnectionTable
-from .websocket.link import Buffers
 
 __all__ = ["LocalClient"]
 

@@ -23,7 +23,7 @@ from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
 
 from .gateway import Gateway
-from .session import UPGRADE_CLIENT, Session
+from .websocket.session import UPGRADE_CLIENT, WebsocketSession
 from .websocket.socket_link import SocketLink
 from .websocket.upgrade import Upgrade, is_upgrade, refused_upgrade
 
@@ -193,7 +193,7 @@ class _FirstLook(asyncio.Protocol):
             return
         link = SocketLink(
             transport,
-            events=lambda link: Session(link, gateway),
+            events=lambda link: WebsocketSession(link, gateway),
             max_message_bytes=_FIRST_MESSAGE_BYTES,
             high_water_bytes=_HIGH_WATER_BYTES,
         )

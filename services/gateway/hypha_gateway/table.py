@@ -5,7 +5,7 @@ from typing import Protocol
 
 from .connection import Connection
 from .gate import Gate
-from .websocket.link import Buffers
+from .link import Buffers
 
 __all__ = ["ConnectionTable", "LocalPeer"]
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from .link import Buffers, LinkEvents
+from hypha_gateway.link import Buffers
+
+from .events import GONE_AFTER_S, PROBE_AFTER_S, WebsocketEvents
 
 __all__ = ["AsgiLink"]
 
@@ -22,6 +27,10 @@ class AsgiLink:
 
     """
 
+    probe_after_s = PROBE_AFTER_S
+    gone_after_s = GONE_AFTER_S
+    may_idle = False
+
     def __init__(self, websocket: WebSocket, *, max_message_bytes: int) -> None:
         self._websocket = websocket
         self._max_message_bytes = max_message_bytes
@@ -33,7 +42,7 @@ class AsgiLink:
         self._close: tuple[int, str] | None = None
         self._full = False
         self._aborted = asyncio.Event()
-        self._events: LinkEvents | None = None
+        self._events: WebsocketEvents | None = None
         self.remote = websocket.client.host if websocket.client else ""
         self.last_heard = time.monotonic()
 
@@ -41,7 +50,7 @@ class AsgiLink:
     def queued_bytes(self) -> int:
         return self._queued
 
-    async def run(self, events: LinkEvents) -> None:
+    async def run(self, events: WebsocketEvents) -> None:
         """Serve the accepted websocket until it ends."""
         self._events = events
         tasks = [
@@ -59,8 +68,8 @@ class AsgiLink:
             await asyncio.gather(*tasks, return_exceptions=True)
             events.on_closed(code)
 
-    def send_text(self, text: str) -> None:
-        self._queue(text)
+    def send_control(self, message: Mapping[str, Any]) -> None:
+        self._queue(json.dumps(message))
 
     def send_binary(self, parts: Buffers) -> None:
         self._queue(b"".join(parts))

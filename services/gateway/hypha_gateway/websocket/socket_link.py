@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from hypha_gateway.link import Buffers
+
+from .events import GONE_AFTER_S, PROBE_AFTER_S, WebsocketEvents
 from .frames import FrameReader, Opcode, ProtocolError, close_payload, frame_head
-from .link import Buffers, LinkEvents
 
 __all__ = ["SocketLink"]
 
@@ -16,11 +20,15 @@ _JOIN_BYTES = 8 * 1024  # up to here one copy is cheaper than another buffer in 
 class SocketLink(asyncio.BufferedProtocol):
     """A websocket on a plain transport, after the upgrade. The fast path: no task and no copy a message."""
 
+    probe_after_s = PROBE_AFTER_S
+    gone_after_s = GONE_AFTER_S
+    may_idle = False
+
     def __init__(
         self,
         transport: asyncio.Transport,
         *,
-        events: Callable[[SocketLink], LinkEvents],
+        events: Callable[[SocketLink], WebsocketEvents],
         max_message_bytes: int,
         high_water_bytes: int,
     ) -> None:
@@ -44,8 +52,8 @@ class SocketLink(asyncio.BufferedProtocol):
     def queued_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
 
-    def send_text(self, text: str) -> None:
-        self._send(Opcode.TEXT, text.encode())
+    def send_control(self, message: Mapping[str, Any]) -> None:
+        self._send(Opcode.TEXT, json.dumps(message).encode())
 
     def send_binary(self, parts: Buffers) -> None:
         if self._closing:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 __all__ = ["Buffers", "Link", "LinkEvents"]
 
@@ -10,30 +10,35 @@ Buffers = Sequence[bytes | memoryview]
 
 class Link(Protocol):
     """
-    The transport of one websocket: what a connection needs of a socket, whatever server owns it.
+    The transport of one client: what a connection needs of a socket, whatever server and protocol carry it.
 
     Sending never waits; ``queued_bytes`` says how much the peer has not taken yet.
 
     """
 
     remote: str  # address of the peer, for limits and logs
-    last_heard: float  # time.monotonic() of the last bytes of any kind
+    last_heard: float  # time.monotonic() of the last sign of life
+    probe_after_s: float  # of silence, from when on ping() is called every few seconds
+    gone_after_s: float  # of silence, after which nobody is there
+    may_idle: bool  # its clients send nothing of their own accord
 
     @property
     def queued_bytes(self) -> int: ...
 
-    def send_text(self, text: str) -> None: ...
+    def send_control(self, message: Mapping[str, Any]) -> None:
+        """Send a message of the server itself: ``connection_info``, ``pong``, ``error`` …"""
 
     def send_binary(self, parts: Buffers) -> None:
         """Send one binary message made of ``parts``."""
 
-    def ping(self) -> None: ...
+    def ping(self) -> None:
+        """Ask the peer for a sign of life."""
 
     def close(self, code: int, reason: str) -> None:
-        """Start the closing handshake; the link ends soon after, whether the peer answers or not."""
+        """Say that this is the end; the link ends soon after, whether the peer answers or not."""
 
     def abort(self) -> None:
-        """End at once, without a close frame."""
+        """End at once, without a word."""
 
     def pause_reading(self) -> None: ...
 
@@ -43,11 +48,7 @@ class Link(Protocol):
 
 
 class LinkEvents(Protocol):
-    """What a link tells its connection. None of these may block or raise."""
-
-    def on_text(self, text: str) -> None: ...
-
-    def on_binary(self, data: bytes) -> None: ...
+    """What every link tells its session. None of these may block or raise."""
 
     def on_full(self) -> None:
         """The peer reads more slowly than it is sent to."""

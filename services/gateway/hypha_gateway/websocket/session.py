@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import structlog
+
+from hypha_gateway import metrics
+from hypha_gateway.link import Link
+from hypha_gateway.session import Session
+
+if TYPE_CHECKING:
+    from hypha_gateway.gateway import Gateway
+
+__all__ = ["UPGRADE_CLIENT", "WebsocketSession"]
+
+log = structlog.get_logger(__name__)
+
+_FIRST_MESSAGE_S = 5.0
+_MAX_CONTROL_CHARACTERS = 1000
+
+UPGRADE_CLIENT = (
+    "Connection rejected, please  upgrade to `hypha-rpc` which pass the authentication information in the first message"
+)
+
+
+class WebsocketSession(Session):
+    """One websocket from accept to end."""
+
+    transport = "websocket"
+
+    def __init__(self, link: Link, gateway: Gateway) -> None:
+        super().__init__(link, gateway)
+        self._handshake: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_FIRST_MESSAGE_S, self._too_late)
+
+    def refuse(self, code: int, reason: str, *, tell: bool = True) -> None:
+        """Turn the client away; ``tell`` sends the reason as an error message first, which clients take as final."""
+        if self.ended:
+            return
+        self._timer.cancel()
+        metrics.REFUSED.labels(str(code)).inc()
+        if tell:
+            self.link.send_control({"type": "error", "message": reason})
+        self.link.close(code, reason)
+
+    def leave(self, code: int, reason: str) -> None:
+        self._timer.cancel()
+        super().leave(code, reason)
+
+    # What the link tells.
+
+    def on_text(self, text: str) -> None:
+        if self._connection is not None:
+            self._connection.touch()
+            if len(text) <= _MAX_CONTROL_CHARACTERS:
+                try:
+                    self._control(self._connection, json.loads(text))
+                except (ValueError, RecursionError):
+                    return
+        elif self._handshake is None:
+            self._timer.cancel()
+            self._handshake = asyncio.create_task(self._gateway.handshake.run(self, text))
+
+    def on_binary(self, data: bytes) -> None:
+        if self._connection is not None:
+            try:
+                self._connection.receive(data)
+            except Exception:  # the edge of a frame: an error of ours must not end the event loop's callback
+                log.exception("frame_failed", client=str(self._connection.address))
+        elif self._handshake is None:
+            self._timer.cancel()
+            self.refuse(1003, "Failed to decode authentication information")
+
+    def on_closed(self, code: int) -> None:
+        self._timer.cancel()
+        super().on_closed(code)
+
+    def _too_late(self) -> None:
+        self.refuse(1008, "Authentication payload timeout")
