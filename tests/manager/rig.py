@@ -126,6 +126,8 @@ class Link:
         self._subscriptions.clear()
 
     def _deliver(self, subject: str, reply: str, payload: bytes) -> None:
+        if not payload:
+            return  # a probe: that somebody listens here is the answer
         opened = envelope.open_envelope(payload)
         if not self.silent and (opened.kind is not envelope.Kind.EVENT or opened.label in self.types):
             self._handler(bytes(opened.body))

@@ -100,7 +100,7 @@ async def test_refusals(gateway: Gateway) -> None:
         await connect(gateway, user(), workspace="ws-x")
     with pytest.raises(PermissionDenied, match=r"^Permission denied for workspace: public$"):
         await connect(gateway, user(), workspace="public")
-    for workspace, client_id in (("*", "manager-x"), ("public", "hypha-auth")):
+    for workspace, client_id in (("*", "manager-x"), ("public", "hypha-auth"), ("ws-user-root", "hypha-workspace")):
         with pytest.raises(Conflict, match=r"^Client already exists and is active: "):
             await connect(gateway, user(), client_id, workspace=workspace)
 

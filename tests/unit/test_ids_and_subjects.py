@@ -107,4 +107,5 @@ def test_addresses() -> None:
 def test_roles_have_stable_addresses() -> None:
     assert role_of("*", "manager-anything") == "workspace"
     assert role_of("public", "hypha-auth") == "auth"
+    assert role_of("ws-user-root", "hypha-workspace") == "workspace"
     assert role_of("ws-user-x", "hypha-auth") is None

@@ -31,13 +31,14 @@ ANONYMOUS_WORKSPACE = "ws-anonymous"
 MANAGER_ID = "manager-hypha"
 MANAGER_ADDRESS = f"*/{MANAGER_ID}"
 
-# Client ids in workspace `public` that stand for a role instead of a connection.
+# Client ids that stand for a role instead of a connection, in workspace `public` and in root's own.
 ROLE_CLIENTS = {
     "hypha-auth": "auth",
     "hypha-artifacts": "artifacts",
     "hypha-apps": "apps",
     "hypha-workspace": "workspace",
 }
+_ROLE_WORKSPACES = frozenset((PUBLIC_WORKSPACE, ROOT_WORKSPACE))
 
 # What gateways call as for HTTP requests; answers come to that id, so no connection may have it.
 HTTP_CLIENT_PREFIX = "client-http-"
@@ -90,9 +91,7 @@ def role_of(workspace: str, client: str) -> str | None:
     """Return the role that answers at an address, or None where a connection does."""
     if workspace == "*":
         return "workspace" if client.startswith("manager-") else None
-    if workspace == PUBLIC_WORKSPACE:
-        return ROLE_CLIENTS.get(client)
-    return None
+    return ROLE_CLIENTS.get(client) if workspace in _ROLE_WORKSPACES else None
 
 
 def check_client_id(client_id: object) -> str:

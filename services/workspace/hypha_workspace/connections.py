@@ -129,19 +129,20 @@ class Connections:
         return {"intact": outcome.intact, "restored": outcome.restored, "superseded": outcome.superseded}
 
     async def announce(self, message: Message) -> Message:
-        """Keep the services of a role registered: ``{role, client_id, instance, services}``, every 5 s."""
+        """Keep the services of a role registered: ``{role, workspace, client_id, instance, services}``, every 5 s."""
         role, client_id = message["role"], message["client_id"]
-        if role_of(PUBLIC_WORKSPACE, client_id) != role:
-            raise PermissionDenied(f"Client {client_id} does not stand for role {role}")
+        workspace = message.get("workspace") or PUBLIC_WORKSPACE
+        if role_of(workspace, client_id) != role:
+            raise PermissionDenied(f"Client {workspace}/{client_id} does not stand for role {role}")
         root = root_principal()
         registrations = [
-            read_registration(info, workspace=PUBLIC_WORKSPACE, client_id=client_id, principal=root)
+            read_registration(info, workspace=workspace, client_id=client_id, principal=root)
             for info in message["services"]
         ]
         infos = [registration.info for registration in registrations if registration is not None]
         gateway = role_gateway(role)
-        await self._stores.gateways.renew(gateway, shards=[self._stores.database.for_workspace(PUBLIC_WORKSPACE)])
-        await self._stores.services.announce(PUBLIC_WORKSPACE, client_id, gateway, root.dump(), infos)
+        await self._stores.gateways.renew(gateway, shards=[self._stores.database.for_workspace(workspace)])
+        await self._stores.services.announce(workspace, client_id, gateway, root.dump(), infos)
         return {"services": len(infos)}
 
     async def resolve(self, message: Message) -> Message:

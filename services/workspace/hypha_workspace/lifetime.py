@@ -11,6 +11,7 @@ from hypha_common.subjects import gateway_verb
 from hypha_common.wire import pack
 
 from . import metrics
+from .queues.repository import forget_empty
 from .registry.gateways import role_gateway
 from .registry.sweep import audit, count_rows, sweep_gateways, unload_idle
 
@@ -162,6 +163,7 @@ class Lifetime:
             await self._audit(shard)
 
     async def _audit(self, shard: Shard) -> None:
+        await forget_empty(shard)
         strays = await audit(shard, grace_s=self._grace_s, forgotten_grace_s=FORGOTTEN_GRACE_S)
         if strays is not None:
             self._tell(strays.clients)

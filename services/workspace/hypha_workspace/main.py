@@ -20,6 +20,7 @@ from .lifetime import Lifetime
 from .manager.providers import Providers
 from .manager.service import create_manager
 from .migrate import database_urls, is_current
+from .queues.service import TaskQueues
 from .registry.resolver import Resolver
 from .stores import Stores
 
@@ -66,8 +67,13 @@ class WorkspaceService:
             settings=settings,
         )  # fmt: skip
         host.add_service(manager, addresses=[MANAGER_ADDRESS])
+        queues = TaskQueues(stores.queues, self.bus)
+        host.add_service(queues.service())
+        stack.push_async_callback(queues.close)
+        await queues.start()
         stack.push_async_callback(host.close)
         await host.start()
+        stack.callback(queues.drain)  # before the host waits for the calls that run
         for work in (lifetime.run(), LoopWatch().run(), _keep_counting(lifetime), self._watch_database()):
             task = asyncio.create_task(work)
             task.add_done_callback(self._ended)

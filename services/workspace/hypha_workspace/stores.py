@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .queues.repository import Queues
 from .registry.admission import Admission
 from .registry.clients import Clients
 from .registry.gateways import Gateways
@@ -34,6 +35,7 @@ class Stores:
     bookmarks: Bookmarks
     service_types: ServiceTypes
     event_log: EventLog
+    queues: Queues
 
     @classmethod
     def of(cls, database: Database, settings: Settings) -> Stores:
@@ -52,4 +54,5 @@ class Stores:
             bookmarks=Bookmarks(database),
             service_types=ServiceTypes(database),
             event_log=EventLog(database),
+            queues=Queues(database),
         )

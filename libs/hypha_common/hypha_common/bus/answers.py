@@ -43,6 +43,12 @@ class Answers:
             handle.cancel()
             self._waiting.pop(token, None)
 
+    def forget(self, token: str) -> None:
+        """Stop waiting for an answer."""
+        future = self._waiting.pop(token, None)
+        if future is not None and not future.cancel():
+            future.exception()  # looked at, or asyncio would complain
+
     def complete(self, token: str, payload: bytes) -> None:
         future = self._waiting.get(token)
         if future is None or future.done():

@@ -269,6 +269,22 @@ class Bus:
             raise
         return await self._answers.wait(token, future, timeout, subject)
 
+    async def listens(self, subject: str) -> bool:
+        """
+        Tell whether somebody subscribes to ``subject``, where an empty message must mean nothing.
+
+        The bus says on one connection, in order, that nobody does and that it has seen all we sent. Raises Unavailable
+        or DeadlineExceeded.
+
+        """
+        token, future = self._answers.expect()
+        try:
+            self.publish(subject, b"", reply=f"hy.a.{self.instance}.{token}")
+            await self.flush()
+            return not future.done()
+        finally:
+            self._answers.forget(token)
+
     async def serve(
         self, role: str, verb: str, handler: VerbHandler, *, partitions: Iterable[int] | None = None
     ) -> None:

@@ -8,7 +8,7 @@ import structlog
 
 from hypha_common.envelope import Kind, answer, call, frame, open_envelope
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, Address, role_of
+from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, ROOT_WORKSPACE, Address, role_of
 from hypha_common.subjects import (
     decode_token,
     encode_token,
@@ -58,7 +58,8 @@ class RoleHost:
     """
     One replica of a role, as RPC clients see it: an :class:`RpcPeer` whose frames travel on the bus.
 
-    Services at ``public/<role client>`` are announced to the workspace role, so that clients find them.
+    Services at ``public/<role client>`` and at that client of root's workspace are announced to the workspace role, so
+    that clients find them.
 
     """
 
@@ -84,9 +85,11 @@ class RoleHost:
         self._undeliverable_prefix = no_responders_prefix(bus.instance)
         self._shared: list[Any] = []
         self._pinned: Any = None
-        self._announcing: asyncio.Task[None] | None = None
+        self._announcing: list[asyncio.Task[None]] = []
         self._probing: asyncio.Task[None] | None = None
-        self.address = next((Address(PUBLIC_WORKSPACE, c) for c, r in ROLE_CLIENTS.items() if r == role), None)
+        client = next((client for client, named in ROLE_CLIENTS.items() if named == role), None)
+        self.address = None if client is None else Address(PUBLIC_WORKSPACE, client)
+        self.root_address = None if client is None else Address(ROOT_WORKSPACE, client)  # for administrators
         self.peer = RpcPeer(
             send=self._send,
             server_base_url=server_base_url,
@@ -115,14 +118,16 @@ class RoleHost:
         self._probing = asyncio.get_running_loop().create_task(
             probe(self._bus, self._owing, reply_prefix=self._undeliverable_prefix)
         )
-        if self.address is not None and len(self.peer.services_at(self.address)) > 1:
-            self._announcing = asyncio.get_running_loop().create_task(self._announce(self.address))
+        for address in (self.address, self.root_address):
+            if address is not None and len(self.peer.services_at(address)) > 1:
+                self._announcing.append(asyncio.get_running_loop().create_task(self._announce(address)))
 
     async def close(self) -> None:
         """Take no new calls, finish those that run within the drain window, then take nothing at all."""
-        if self._announcing is not None:
-            self._announcing.cancel()
-            await asyncio.wait([self._announcing])
+        for task in self._announcing:
+            task.cancel()
+        if self._announcing:
+            await asyncio.wait(self._announcing)
         shared, self._shared = self._shared, []
         await self._bus.withdraw(shared)
         await self.peer.drain(self._drain_window_s)
@@ -185,6 +190,7 @@ class RoleHost:
         while True:
             message = {
                 "role": self._role,
+                "workspace": address.workspace,
                 "client_id": address.client,
                 "instance": self._bus.instance,
                 "services": self.peer.services_at(address),
