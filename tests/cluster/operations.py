@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psutil
 
 from hypha_common.bus import Bus
 from hypha_common.errors import Unavailable
 from hypha_common.settings import Settings
-from hypha_common.subjects import gateway_verb
+from hypha_common.subjects import gateway_verb, role_verb
 from tests.cluster.running_cluster import RunningCluster
 
 __all__ = ["Operator", "operate", "until"]
@@ -23,19 +24,30 @@ class Operator:
     """What somebody who runs a cluster can find out about it."""
 
     def __init__(self, environment: dict[str, str], bus: Bus) -> None:
-        self._environment = environment
+        self.environment = environment
         self._bus = bus
+
+    async def ask(self, role: str, verb: str, **message: Any) -> Any:
+        """Ask any replica of a role, as another service would."""
+        return await self._bus.request(role_verb(role, 0, verb), message)
+
+    async def run(self, *command: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run an operator's command, such as ``hypha_auth blocked``, with the settings of the cluster's services."""
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", *command],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
 
     async def registered(self, workspace: str) -> dict[str, Owner]:
         """Return the clients of a workspace in the registry, as ``hypha-workspace clients`` prints them."""
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "hypha_workspace", "clients", workspace],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = await self.run("hypha_workspace", "clients", workspace)
         rows = [line.split("\t") for line in done.stdout.splitlines()]
         return {row[0]: (row[1], int(row[2])) for row in rows}
 

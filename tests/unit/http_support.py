@@ -192,7 +192,15 @@ class Registry:
 class World:
     """A gateway's HTTP side with everything it talks to."""
 
-    def __init__(self, app: Starlette, http: httpx.AsyncClient, provider: Provider, registry: Registry) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        http: httpx.AsyncClient,
+        provider: Provider,
+        registry: Registry,
+        events: list[dict[str, Any]],
+    ) -> None:
+        self.events = events  # what was sent to be written down
         self.app = app
         self.http = http
         self.provider = provider
@@ -242,10 +250,20 @@ async def world(nats_url: str, request: pytest.FixtureRequest) -> AsyncIterator[
     async def revoked(message: dict[str, Any]) -> dict[str, Any]:
         return {"ids": [], "next": None}
 
+    events: list[dict[str, Any]] = []
+
+    async def audit(message: dict[str, Any]) -> None:
+        events.extend(message["events"])
+
+    async def policy(message: dict[str, Any]) -> dict[str, Any]:
+        return {"blocks": [], "keys": [], "custom_auth": None}
+
     await workspace_bus.serve("workspace", "resolve", registry.resolve)
     await workspace_bus.serve("workspace", "info", registry.info)
     await workspace_bus.serve("workspace", "lease", known)
     await auth_bus.serve("auth", "revoked", revoked)
+    await auth_bus.serve("auth", "policy", policy)
+    await auth_bus.serve("auth", "audit", audit)
     await auth_bus.serve("auth", "authenticate", _authenticate)
     manager.add_service(Service.of("default", Manager(registry), visibility="public"), addresses=[MANAGER_ADDRESS])
     for host in (manager, auth):
@@ -274,7 +292,7 @@ async def world(nats_url: str, request: pytest.FixtureRequest) -> AsyncIterator[
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url=URL) as http:
         await asyncio.wait_for(app.state.gateway.revocations_known.wait(), 5)
-        yield World(app, http, provider, registry)
+        yield World(app, http, provider, registry, events)
     await provider.peer.close()
     for host in (manager, auth):
         await host.close()

@@ -32,7 +32,7 @@ def token(**scope: Any) -> str:
 def reconnection(workspace: str = "ws-a", client_id: str = "c1", life_s: float = 60, **changes: Any) -> str:
     grants = changes.pop("workspaces", {"ws-a": Permission.READ_WRITE})
     principal = Principal(id="alice", scope=Scope(grants))
-    return CODEC.reconnection_token(principal, workspace, client_id, 3, life_s, origin="t0")
+    return CODEC.reconnection_token(principal, workspace, client_id, 3, life_s, origins=["t0"])
 
 
 async def enter(**message: Any) -> Admission:
@@ -78,7 +78,7 @@ async def test_token_without_a_wish() -> None:
     assert (await enter(token=token(current_workspace="ws-a"))).workspace == "ws-a"
     admission = await enter(token=token())
     assert admission.workspace == "ws-user-alice"
-    assert admission.origin
+    assert admission.origins == (admission.token_id,)
 
 
 async def test_token_with_a_wish() -> None:
@@ -130,7 +130,7 @@ async def test_reconnection() -> None:
     admission = await enter(token="rubbish", reconnection_token=reconnection())
     assert admission.reconnect
     assert (admission.workspace, admission.client_id, admission.generation) == ("ws-a", "c1", 3)
-    assert admission.origin == "t0"
+    assert admission.origins == ("t0",)
     assert (await enter(workspace="ws-a", reconnection_token=reconnection())).workspace == "ws-a"
 
 

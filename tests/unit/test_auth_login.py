@@ -198,7 +198,7 @@ async def test_revoking_the_persons_token(login: Login) -> None:
     token = token_of()
     key = (await login.start("ws-a"))["key"]
     await login.report(key, token)
-    assert CODEC.verify(await login.check(key, 0)).origin == CODEC.verify(token).token_id
+    assert CODEC.verify(await login.check(key, 0)).origins == (CODEC.verify(token).token_id,)
 
 
 async def test_root_token_stays_here(login: Login) -> None:

@@ -120,7 +120,12 @@ async def test_provider_completes(person: Person) -> None:
     answer = await person.flow.complete(LoginRequest(), identity)
     assert answer["status"] == 303
     token = CODEC.verify(answer["headers"]["Set-Cookie"][0].partition("=")[2].partition(";")[0])
-    assert (token.principal.id, token.principal.email, token.workspace, token.origin) == ("carol", None, None, "family")
+    assert (token.principal.id, token.principal.email, token.workspace, token.origins) == (
+        "carol",
+        None,
+        None,
+        ("family",),
+    )
     assert token.principal.roles == ("user",)
     assert token.principal.permission("ws-user-carol") is Permission.ADMIN
     assert token.expires_at == pytest.approx(time.time() + 86400, abs=5)

@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 
+from hypha_auth.announcing import Announcer
+from hypha_auth.audit_repository import AuditRows
+from hypha_auth.block_repository import BlockRows
+from hypha_auth.blocking import BlockVerbs
+from hypha_auth.policy import SecurityVerbs
 from hypha_auth.repository import RevokedTokenRows
-from hypha_auth.verbs import AuthVerbs, list_revoked, teller
+from hypha_auth.verbs import AuthVerbs
+from hypha_common.audit import Audit
 from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import BadRequest, HyphaError, PermissionDenied, Unauthorized
 from hypha_common.principal import Permission, Principal, Scope, root_principal
-from hypha_common.revocation import RevocationFeed, RevokedTokens
+from hypha_common.security_feed import Security, SecurityFeed
 from hypha_common.subjects import role_verb
 from hypha_common.tokens import TokenCodec, TokenKind
 from hypha_common.verifier import RootToken, TokenVerifier
@@ -42,25 +48,37 @@ class Replica:
 
     def __init__(self, bus: Bus, database: Database) -> None:
         self.bus = bus
-        self.revoked = RevokedTokens()
+        self.security = Security()
+        self.revoked = self.security.revoked
         self.verifier = TokenVerifier(CODEC, self.revoked)
-        self.rows = RevokedTokenRows(database.home)
-        self.feed = RevocationFeed(bus, self.revoked, lambda: list_revoked(self.rows))
+        rows, blocks = RevokedTokenRows(database.home), BlockRows(database.home)
+        self.events = AuditRows(database.home)
+        self.audit = Audit(bus, store=self.events.add)
+        self.source = SecurityVerbs(revoked=rows, blocks=blocks, audit=self.events)
+        self.feed = SecurityFeed(bus, self.security, self.source)
+        self.blocking = BlockVerbs(rows=blocks, announcer=Announcer(bus), audit=self.audit)
         self.verbs = AuthVerbs(
             codec=CODEC,
             verifier=self.verifier,
             root=RootToken(ROOT_TOKEN),
             revoked=self.revoked,
-            rows=self.rows,
-            tell=teller(bus),
+            rows=rows,
+            announcer=Announcer(bus),
+            audit=self.audit,
             reconnection_life_s=LIFE_S,
         )
 
     async def start(self) -> None:
         await self.feed.start()
         await self.feed.ready.wait()
-        await self.verbs.serve(self.bus)
+        for verbs in (self.verbs, self.source, self.blocking):
+            await verbs.serve(self.bus)
         await self.bus.flush()
+
+    async def stop(self) -> None:
+        await self.audit.close()
+        await self.feed.stop()
+        await self.bus.close()
 
 
 @pytest.fixture
@@ -70,8 +88,7 @@ async def replicas(bus: Bus, nats_url: str, auth_database: Database) -> AsyncIte
         await replica.start()
     yield started
     for replica in started:
-        await replica.feed.stop()
-        await replica.bus.close()
+        await replica.stop()
 
 
 @pytest.fixture
@@ -157,8 +174,7 @@ async def test_revoked_before_a_replica_starts(
     await late.start()
     with pytest.raises(Unauthorized):
         late.verifier.verify(token)
-    await late.feed.stop()
-    await late.bus.close()
+    await late.stop()
 
 
 @pytest.mark.parametrize(
@@ -206,7 +222,7 @@ async def test_list_in_pages(auth_database: Database, replicas: list[Replica]) -
         SELECT 't' || i, now() + interval '1 hour', 'x' FROM generate_series(1, 10001) AS i
         """
     )
-    assert len(dict(await list_revoked(replicas[0].rows))) == 10001
-    first = await replicas[0].verbs.revoked({})
+    assert len(dict(await replicas[0].source.revoked())) == 10001
+    first = await replicas[0].source.revoked_page({})
     assert len(first["ids"]) == 5000
     assert first["next"] == first["ids"][-1][0]

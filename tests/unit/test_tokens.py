@@ -86,10 +86,10 @@ def test_token_ids_differ(codec: TokenCodec) -> None:
 
 def test_reconnection_token(codec: TokenCodec) -> None:
     """It is bound to workspace, client and generation, and names the token that it descends from."""
-    verified = codec.verify(codec.reconnection_token(ALICE, "ws-b", "c2", 7, 60, origin="first"))
+    verified = codec.verify(codec.reconnection_token(ALICE, "ws-b", "c2", 7, 60, origins=["first"]))
     assert verified.kind is TokenKind.RECONNECTION
     assert (verified.workspace, verified.client_id, verified.generation) == ("ws-b", "c2", 7)
-    assert verified.origin == "first"
+    assert verified.origins == ("first",)
 
 
 def test_kinds_are_not_exchangeable(codec: TokenCodec) -> None:

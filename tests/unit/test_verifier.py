@@ -84,8 +84,8 @@ def test_revocation_reaches_reconnection_tokens(
 ) -> None:
     """Whoever came in with a revoked token does not come back with what that connection was given."""
     origin = codec.verify(codec.sign(ALICE, life_s=60)).token_id
-    token = codec.reconnection_token(ALICE, "ws-user-alice", "c", 1, 60, origin=origin)
-    assert verifier.verify(token, TokenKind.RECONNECTION).origin == origin
+    token = codec.reconnection_token(ALICE, "ws-user-alice", "c", 1, 60, origins=[origin])
+    assert verifier.verify(token, TokenKind.RECONNECTION).origins == (origin,)
     revoked.add([(origin, time.time() + 60)])
     with pytest.raises(Unauthorized):
         verifier.verify(token, TokenKind.RECONNECTION)

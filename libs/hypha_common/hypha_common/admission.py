@@ -72,7 +72,8 @@ class Admission:
     workspace: str
     client_id: str
     reconnect: bool = False
-    origin: str = ""  # id of the token it first came in with; goes into its reconnection tokens
+    origins: tuple[str, ...] = ()  # ids of the tokens that brought it in; go into its reconnection tokens
+    token_id: str = ""  # of the token presented now; empty: none
     generation: int | None = None  # of the connection it continues
 
 
@@ -123,7 +124,8 @@ def decide(request: ConnectRequest, verified: VerifiedToken | None, *, reconnect
         _checked(workspace),
         _client_id(request, workspace),
         reconnect=reconnect,
-        origin=verified.origin or verified.token_id,
+        origins=verified.lineage,
+        token_id=verified.token_id,
         generation=verified.generation,
     )
 

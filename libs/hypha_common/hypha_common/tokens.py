@@ -4,6 +4,7 @@ import hashlib
 import re
 import time
 from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -13,6 +14,7 @@ import jwt
 from .errors import BadRequest, ConfigurationError, Unauthorized
 from .ids import new_id, personal_workspace
 from .principal import Permission, Principal
+from .revocation import key_mark
 from .scopes import format_scope, parse_scope
 
 __all__ = [
@@ -34,6 +36,7 @@ MIN_SECRET_BYTES = 32
 
 _MAX_TOKEN_BYTES = 8 * 1024
 _COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)  # decoders of base64 skip what does not belong there
+_TOKEN_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)  # without a colon: it cannot be the mark of a key
 _ALGORITHM = "HS256"
 _REQUIRED = ["iss", "sub", "aud", "iat", "exp"]
 
@@ -63,7 +66,26 @@ class VerifiedToken:
     token_id: str  # what a revocation names
     kind: TokenKind
     generation: int | None = None  # of the connection that a reconnection token was made for
-    origin: str = ""  # id of the token with which that connection first came in; revoking it revokes this one
+    origins: tuple[str, ...] = ()  # ids of the tokens that this one descends from; revoking one revokes this
+    key_id: str = ""  # of the key of the cluster's ring that signed it; empty: the shared secret
+
+    @property
+    def revocable(self) -> tuple[str, ...]:
+        """The ids of which none may be revoked: its own, those it descends from, the mark of its key."""
+        own = (self.token_id, *self.origins)
+        return (*own, key_mark(self.key_id)) if self.key_id else own
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """
+        The ``origins`` of what is made from this token.
+
+        A reconnection token is only one link between its origins and its successor: it leaves no trace, or the list
+        would grow with every reconnection.
+
+        """
+        ids = self.revocable[1:] if self.kind is TokenKind.RECONNECTION else self.revocable
+        return tuple(dict.fromkeys(ids))
 
     def require(self, kind: TokenKind) -> VerifiedToken:
         """Return self if it may serve as ``kind``, or raise Unauthorized."""
@@ -84,7 +106,8 @@ class VerifiedToken:
             "token_id": self.token_id,
             "kind": str(self.kind),
             "generation": self.generation,
-            "origin": self.origin,
+            "origins": list(self.origins),
+            "key_id": self.key_id,
         }
 
     @classmethod
@@ -100,7 +123,8 @@ class VerifiedToken:
                 token_id=data["token_id"],
                 kind=TokenKind(data["kind"]),
                 generation=data["generation"],
-                origin=data["origin"],
+                origins=tuple(data["origins"]),
+                key_id=data["key_id"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadRequest(f"Invalid token information: {error!r}") from None
@@ -148,7 +172,7 @@ class TokenCodec:
         life_s: float,
         kind: TokenKind = TokenKind.ACCESS,
         generation: int | None = None,
-        origin: str = "",
+        origins: Iterable[str] = (),
     ) -> str:
         """Return a token with the principal's scope (``current_workspace`` -> wid, ``client_id`` -> cid)."""
         now = int(time.time())
@@ -165,7 +189,7 @@ class TokenCodec:
             f"{self._namespace}email": principal.email,
             f"{self._namespace}typ": str(kind),
         }
-        optional = {"parent": principal.parent, "gen": generation, "origin": origin or None}
+        optional = {"parent": principal.parent, "gen": generation, "origin": list(origins) or None}
         claims.update({f"{self._namespace}{name}": value for name, value in optional.items() if value is not None})
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
@@ -177,11 +201,11 @@ class TokenCodec:
         generation: int,
         life_s: float,
         *,
-        origin: str = "",
+        origins: Iterable[str] = (),
     ) -> str:
         """Return the token with which one client may come back to its place, and nothing else."""
         bound = principal.with_scope(current_workspace=workspace, client_id=client_id)
-        return self.sign(bound, life_s=life_s, kind=TokenKind.RECONNECTION, generation=generation, origin=origin)
+        return self.sign(bound, life_s=life_s, kind=TokenKind.RECONNECTION, generation=generation, origins=origins)
 
     def verify(self, token: str) -> VerifiedToken:
         """Check a token and return what it says, whatever its kind. Raises Unauthorized."""
@@ -209,17 +233,17 @@ class TokenCodec:
     def _read(self, claims: dict[str, Any], token: str) -> VerifiedToken:
         principal = principal_of_claims(claims, self._namespace)
         scope = principal.scope
-        generation = claims.get(f"{self._namespace}gen")
+        generation, jti = claims.get(f"{self._namespace}gen"), claims.get("jti")
         return VerifiedToken(
             principal=principal,
             workspace=scope.current_workspace,
             client_id=scope.client_id,
             extra_scopes=scope.extra_scopes or (),
             expires_at=principal.expires_at,
-            token_id=claims.get("jti") or _digest(token),
+            token_id=jti if isinstance(jti, str) and _TOKEN_ID.fullmatch(jti) else _digest(token),
             kind=TokenKind(claims.get(f"{self._namespace}typ", TokenKind.UNTYPED)),
             generation=None if generation is None else int(generation),
-            origin=str(claims.get(f"{self._namespace}origin") or ""),
+            origins=_origins(claims.get(f"{self._namespace}origin")),
         )
 
 
@@ -268,6 +292,14 @@ def _algorithm_of(token: str) -> str:
         return str(jwt.get_unverified_header(token).get("alg"))
     except (jwt.InvalidTokenError, UnicodeEncodeError):
         raise Unauthorized(BAD_HEADER) from None
+
+
+def _origins(claim: object) -> tuple[str, ...]:
+    """Read a list of ids, or the single id that older replicas write."""
+    ids = [claim] if isinstance(claim, str) else claim or []
+    if not isinstance(ids, list) or not all(isinstance(token_id, str) for token_id in ids):
+        raise BadRequest("the origins must be a list of token ids")
+    return tuple(ids)
 
 
 def _digest(token: str) -> str:

@@ -104,14 +104,14 @@ class TokenVerifier:
             if verified.expires_at is not None and verified.expires_at <= now:
                 raise Unauthorized(EXPIRED)
             self._cache.put(token, verified, verified.expires_at or now)
-        self.check_revoked(verified.token_id, verified.origin)
+        self.check_revoked(*verified.revocable)
         return verified if kind is None else verified.require(kind)
 
     def check_revoked(self, *token_ids: str) -> None:
         """
         Raise Unauthorized if any of these is revoked.
 
-        Ask it with a connection's ``origin`` before giving that connection a new reconnection token.
+        Ask it with a connection's ``origins`` before giving that connection a new reconnection token.
 
         """
         if any(token_id in self._revoked for token_id in token_ids):
@@ -150,5 +150,5 @@ class Authenticator:
             verified = VerifiedToken.load(await self._ask(token))
             limit = now + _FOREIGN_LIFE_S
             self._cache.put(token, verified, min(limit, verified.expires_at or limit))
-        self._verifier.check_revoked(verified.token_id, verified.origin)
+        self._verifier.check_revoked(*verified.revocable)
         return verified if kind is None else verified.require(kind)

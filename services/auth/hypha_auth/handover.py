@@ -117,9 +117,7 @@ class Handover:
             client_id=verified.client_id,
             extra_scopes=verified.extra_scopes,
         )
-        return self._codec.sign(
-            _without_power(verified, scope), life_s=life, origin=verified.origin or verified.token_id
-        )
+        return self._codec.sign(_without_power(verified, scope), life_s=life, origins=verified.lineage)
 
 
 def is_key(text: str) -> bool:

@@ -55,7 +55,7 @@ class LoginFlow:
             email=identity.email if identity.email_verified else None,
             scope=Scope(workspaces={personal_workspace(identity.user_id): Permission.ADMIN}),
         )
-        return self._codec.sign(principal, life_s=life_s, origin=identity.origin)
+        return self._codec.sign(principal, life_s=life_s, origins=filter(None, [identity.origin]))
 
     async def finish(self, request: LoginRequest, identity: Identity) -> Person:
         """

@@ -7,21 +7,27 @@ from typing import Any
 
 import structlog
 
+from hypha_common.audit import Audit
 from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.revocation import RevocationFeed, RevokedTokens
 from hypha_common.rpc import RoleHost
+from hypha_common.security_feed import Security, SecurityFeed
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch, serve_status
 from hypha_common.tokens import TokenCodec
 from hypha_common.verifier import RootToken, TokenVerifier
 
+from .announcing import Announcer
+from .audit_repository import AuditRows
+from .block_repository import BlockRows
+from .blocking import BlockVerbs
 from .migrate import is_current
 from .ownership import Ownership
 from .people import People
+from .policy import SecurityVerbs
 from .repository import RevokedTokenRows
-from .verbs import AuthVerbs, list_revoked, teller
+from .verbs import AuthVerbs
 from .waiters import Waiters
 
 __all__ = ["Auth", "run"]
@@ -42,22 +48,30 @@ class Auth:
         codec = TokenCodec(
             settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace
         )
-        revoked = RevokedTokens()
-        self._rows = RevokedTokenRows(self.database.home)
-        self._feed = RevocationFeed(self.bus, revoked, lambda: list_revoked(self._rows))
+        home = self.database.home
+        security, announcer = Security(), Announcer(self.bus)
+        self._audit_retention_s = settings.audit_retention
+        self._rows = RevokedTokenRows(home)
+        self._blocks = BlockRows(home)
+        self._audit_rows = AuditRows(home)
+        self.audit = Audit(self.bus, store=self._audit_rows.add)
+        self._security_verbs = SecurityVerbs(revoked=self._rows, blocks=self._blocks, audit=self._audit_rows)
+        self._block_verbs = BlockVerbs(rows=self._blocks, announcer=announcer, audit=self.audit)
+        self._feed = SecurityFeed(self.bus, security, self._security_verbs)
         self._waiters = Waiters(self.bus)
         self._verbs = AuthVerbs(
             codec=codec,
-            verifier=TokenVerifier(codec, revoked),
+            verifier=TokenVerifier(codec, security.revoked),
             root=RootToken(settings.root_token),
-            revoked=revoked,
+            revoked=security.revoked,
             rows=self._rows,
-            tell=teller(self.bus),
+            announcer=announcer,
+            audit=self.audit,
             reconnection_life_s=settings.reconnection_token_life_time,
         )
         self.people = People(
             settings,
-            home=self.database.home,
+            home=home,
             codec=codec,
             verify=self._verbs.verify,
             owned=Ownership(self.bus).permission,
@@ -82,8 +96,10 @@ class Auth:
         done(self.people.close)
         done(self._waiters.stop)
         await self._waiters.start()
+        done(self.audit.close)
         done(self.bus.stop_serving)
-        await self._verbs.serve(self.bus)
+        for verbs in (self._security_verbs, self._verbs, self._block_verbs):
+            await verbs.serve(self.bus)
         done(self.host.close)
         await self.host.start()
         sweeping = asyncio.create_task(self._sweep(), name="sweep")
@@ -105,7 +121,9 @@ class Auth:
         while True:
             try:
                 await self.people.sweep()
-                await self._rows.delete_expired()
+                for expired in (self._rows, self._blocks):
+                    await expired.delete_expired()
+                await self._audit_rows.delete_older(self._audit_retention_s)
             except HyphaError as error:
                 log.warning("sweep_failed", error=str(error))
             await asyncio.sleep(_SWEEP_INTERVAL_S)

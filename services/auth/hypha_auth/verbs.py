@@ -1,26 +1,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import structlog
 
+from hypha_common.audit import Audit
 from hypha_common.bus import Bus
-from hypha_common.errors import BadRequest, HyphaError, PermissionDenied, Unauthorized
+from hypha_common.errors import BadRequest, PermissionDenied, Unauthorized
 from hypha_common.principal import Permission, Principal
-from hypha_common.revocation import RevokedTokens, announce
+from hypha_common.revocation import RevokedTokens
 from hypha_common.tokens import EXPIRED, TokenCodec, TokenKind, VerifiedToken
 from hypha_common.verifier import RootToken, TokenVerifier
 
+from .announcing import Announcer
 from .issuing import TokenConfig, issue
 from .repository import RevokedTokenRows
 
-__all__ = ["AuthVerbs", "list_revoked", "teller"]
+__all__ = ["AuthVerbs"]
 
 log = structlog.get_logger(__name__)
-
-_PAGE = 5000
 
 
 class AuthVerbs:
@@ -39,7 +38,8 @@ class AuthVerbs:
         root: RootToken,
         revoked: RevokedTokens,
         rows: RevokedTokenRows,
-        tell: Callable[[list[tuple[str, float]]], None],
+        announcer: Announcer,
+        audit: Audit,
         reconnection_life_s: float,
     ) -> None:
         self._codec = codec
@@ -47,11 +47,12 @@ class AuthVerbs:
         self._root = root
         self._revoked = revoked
         self._rows = rows
-        self._tell = tell
+        self._announcer = announcer
+        self._audit = audit
         self._reconnection_life_s = reconnection_life_s
 
     async def serve(self, bus: Bus) -> None:
-        for verb in (self.authenticate, self.issue, self.parse, self.revoke, self.revoked):
+        for verb in (self.authenticate, self.issue, self.parse, self.revoke):
             await bus.serve("auth", verb.__name__, verb)
 
     def verify(self, token: str) -> VerifiedToken:
@@ -68,6 +69,13 @@ class AuthVerbs:
         config = TokenConfig.parse(message.get("config"), workspace=_text(message, "workspace"))
         token = issue(self._codec, caller, config, owner=bool(message.get("owner")))
         log.info("token_issued", user=caller.id, workspace=config.workspace, permission=config.permission.wire)
+        self._audit.record(
+            "token_issued",
+            user=caller.id,
+            workspace=config.workspace,
+            permission=config.permission.wire,
+            expires_in=config.expires_in,
+        )
         return {"token": token}
 
     async def parse(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -93,34 +101,13 @@ class AuthVerbs:
         until = max(verified.expires_at or 0.0, time.time() + self._reconnection_life_s)
         await self._rows.add(verified.token_id, until, caller.id)
         self._revoked.add([(verified.token_id, until)])
-        self._tell([(verified.token_id, until)])
+        self._announcer.revoked([(verified.token_id, until)])
         log.info("token_revoked", user=caller.id, subject=verified.principal.id, token_id=verified.token_id)
-
-    async def revoked(self, message: dict[str, Any]) -> dict[str, Any]:
-        """``{after?}`` -> ``{ids: [[token id, until]], next}``: one page of the list; ``next`` is None at its end."""
-        entries = await self._rows.page(str(message.get("after") or ""), _PAGE)
-        return {"ids": [list(entry) for entry in entries], "next": entries[-1][0] if len(entries) == _PAGE else None}
-
-
-async def list_revoked(rows: RevokedTokenRows) -> list[tuple[str, float]]:
-    """Return the whole list; how the auth service itself keeps in step."""
-    entries = page = await rows.page("", _PAGE)
-    while len(page) == _PAGE:
-        page = await rows.page(page[-1][0], _PAGE)
-        entries = entries + page
-    return entries
-
-
-def teller(bus: Bus) -> Callable[[list[tuple[str, float]]], None]:
-    """Return what announces revocations; a lost announcement is made good by the next listing."""
-
-    def tell(entries: list[tuple[str, float]]) -> None:
-        try:
-            announce(bus, entries)
-        except HyphaError as error:
-            log.warning("revocation_not_announced", error=str(error))
-
-    return tell
+        subject = verified.principal.id
+        workspace = verified.workspace or ""
+        self._audit.record(
+            "token_revoked", user=caller.id, workspace=workspace, subject=subject, token_id=verified.token_id
+        )
 
 
 def _check_may_revoke(caller: Principal, verified: VerifiedToken) -> None:

@@ -7,9 +7,10 @@ from contextlib import suppress
 
 import structlog
 
+from hypha_common.audit import Audit
 from hypha_common.bus import Bus
 from hypha_common.errors import HyphaError
-from hypha_common.revocation import RevocationFeed, RevokedTokens, ask_auth
+from hypha_common.security_feed import AuthSource, Security, SecurityFeed
 from hypha_common.settings import Settings
 from hypha_common.subjects import role_verb
 from hypha_common.tokens import TokenCodec
@@ -18,6 +19,7 @@ from hypha_common.verifier import Authenticator, TokenVerifier
 from .audience import Audience
 from .connection import Connection
 from .control import Control
+from .credentials import Credentials
 from .departures import Departures
 from .handshake import Handshake
 from .lease import Lease
@@ -58,8 +60,11 @@ class Gateway:
         self.codec = TokenCodec(
             settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace
         )
-        revoked = RevokedTokens()
-        self.verifier = TokenVerifier(self.codec, revoked)
+        self.security = Security()
+        self.blocks = self.security.blocks
+        self.audit = Audit(self.bus)
+        self.credentials = Credentials()
+        self.verifier = TokenVerifier(self.codec, self.security.revoked)
         self.authenticator = Authenticator(self.verifier, self._ask_auth)
         self.windows = SendWindows(now=time.monotonic)
         self.roles = RoleCalls(self.bus)
@@ -71,9 +76,17 @@ class Gateway:
             bus=self.bus, table=self.table, roles=self.roles, server_base_url=settings.public_base_url
         )
         self.handshake = Handshake(self, slots=settings.max_concurrent_connections)
-        self._revocations = RevocationFeed(self.bus, revoked, ask_auth(self.bus))
+        self.feed = SecurityFeed(self.bus, self.security, AuthSource(self.bus))
+        self.feed.on_revoked.append(self.credentials.revoked)
         self.state = GatewayState(
-            settings, self.bus, self.verifier, self.authenticator, self.client, self._revocations.ready
+            settings=settings,
+            bus=self.bus,
+            verifier=self.verifier,
+            authenticator=self.authenticator,
+            client=self.client,
+            revocations_known=self.feed.ready,
+            security=self.security,
+            audit=self.audit,
         )
         self._audience = Audience(self.bus)
         self._departures = Departures(self.bus)
@@ -90,7 +103,7 @@ class Gateway:
         await self.router.start()
         await Control(self, self._audience).start()
         self.bus.on_disconnected += [self.roles.bus_lost, self.pending.bus_lost, self.client.bus_lost]
-        await self._revocations.start()
+        await self.feed.start()
         await self.bus.flush()
         for watched in (
             self._lease.run,
@@ -110,7 +123,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.client.close()
-        await self._revocations.stop()
+        await self.audit.close()
+        await self.feed.stop()
         await self.bus.close()
 
     async def drain(self) -> None:
@@ -130,7 +144,7 @@ class Gateway:
     async def ready(self, timeout: float) -> None:
         """Wait until websockets are accepted, at most ``timeout`` seconds."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._revocations.ready.wait(), timeout)
+            await asyncio.wait_for(self.feed.ready.wait(), timeout)
 
     def accepts(self) -> bool:
         """Tell whether a new websocket has a chance; if not, the upgrade is answered 503, which clients try again."""
@@ -138,7 +152,7 @@ class Gateway:
         return (
             self.bus.is_connected
             and not self.state.draining
-            and self._revocations.ready.is_set()
+            and self.feed.ready.is_set()
             and waiting < _MAX_WAITING_HANDSHAKES
         )
 

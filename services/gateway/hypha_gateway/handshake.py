@@ -18,6 +18,7 @@ from hypha_common.version import __version__
 
 from . import metrics
 from .connection import Connection
+from .denials import record_denial
 from .rates import TokenBucket
 
 if TYPE_CHECKING:
@@ -83,12 +84,22 @@ class Handshake:
         try:
             if session.ended:
                 return None
-            admission = await admit(ConnectRequest.parse(message), self._gateway.authenticator.verify)
-            connection = await self._connect(session, admission)
+            session.admission = await admit(ConnectRequest.parse(message), self._gateway.authenticator.verify)
+            connection = await self._connect(session, session.admission)
+        except HyphaError as error:
+            self._note_denial(session, error)
+            raise
         finally:
             self._slots.release()
         metrics.HANDSHAKE_SECONDS.observe(time.monotonic() - started)
         return connection
+
+    def _note_denial(self, session: Session, error: HyphaError) -> None:
+        who, address = session.admission, session.link.remote
+        if who is None:
+            record_denial(self._gateway.audit, error, address=address)
+        else:
+            record_denial(self._gateway.audit, error, address=address, user=who.principal.id, workspace=who.workspace)
 
     async def _connect(self, session: Session, admission: Admission) -> Connection | None:
         gateway = self._gateway
@@ -142,10 +153,10 @@ class Handshake:
         gateway.table.add(connection)
         session.opened(connection, admission)
         metrics.ESTABLISHED.inc()
-        connection.open(self._connection_info(connection, admission.origin))
+        connection.open(self._connection_info(connection, admission.origins))
         return connection
 
-    def _connection_info(self, connection: Connection, origin: str) -> dict[str, Any]:
+    def _connection_info(self, connection: Connection, origins: tuple[str, ...]) -> dict[str, Any]:
         settings = self._gateway.settings
         return {
             "type": "connection_info",
@@ -156,22 +167,21 @@ class Handshake:
             "workspace": connection.address.workspace,
             "client_id": connection.address.client,
             "user": connection.principal.dump(),
-            "reconnection_token": self.reconnection_token(connection, origin),
+            "reconnection_token": self.reconnection_token(connection, origins),
             "reconnection_token_life_time": settings.reconnection_token_life_time,
         }
 
-    def reconnection_token(self, connection: Connection, origin: str) -> str:
-        """Return a token with which the client may come back. Raises Unauthorized where its first one was revoked."""
+    def reconnection_token(self, connection: Connection, origins: tuple[str, ...]) -> str:
+        """Return a token with which the client may come back. Raises Unauthorized where one it had was revoked."""
         gateway = self._gateway
-        if origin:
-            gateway.verifier.check_revoked(origin)
+        gateway.verifier.check_revoked(*origins)
         return gateway.codec.reconnection_token(
             connection.principal,
             connection.address.workspace,
             connection.address.client,
             connection.generation,
             gateway.settings.reconnection_token_life_time,
-            origin=origin,
+            origins=origins,
         )
 
 

@@ -34,14 +34,18 @@ class Session:
         self.ended = False
         self._gateway = gateway
         self._connection: Connection | None = None
-        self._origin = ""
+        self.admission: Admission | None = None  # who it is, once that is found out
+        self._origins: tuple[str, ...] = ()
+        self._credentials: set[str] = set()  # ids of the tokens that it stands on
         metrics.CONNECTIONS.labels(self.transport).inc()
         gateway.sessions.add(self)
 
     def opened(self, connection: Connection, admission: Admission) -> None:
         """The handshake is done."""
         self._connection = connection
-        self._origin = admission.origin
+        self._origins = admission.origins
+        self._credentials = {*admission.origins, admission.token_id} - {""}
+        self._gateway.credentials.add(self, self._credentials)
         self.link.set_max_message(self._gateway.settings.max_message_bytes)
 
     def leave(self, code: int, reason: str) -> None:
@@ -71,6 +75,7 @@ class Session:
         if self.ended:
             return
         self.ended = True
+        self._gateway.credentials.remove(self, self._credentials)
         if self._connection is not None:
             log.info("client_gone", client=str(self._connection.address), code=code)
             self._gateway.release(self._connection, f"{self.transport} closed: {code}")
@@ -87,7 +92,7 @@ class Session:
 
     def _refresh_token(self, connection: Connection) -> None:
         try:
-            token = self._gateway.handshake.reconnection_token(connection, self._origin)
+            token = self._gateway.handshake.reconnection_token(connection, self._origins)
         except HyphaError as error:
             connection.end(1008, f"Authentication error: {error}")
             return

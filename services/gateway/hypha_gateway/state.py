@@ -3,9 +3,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from hypha_common.audit import Audit
+from hypha_common.blocks import BlockList
 from hypha_common.bus import Bus
 from hypha_common.ids import Address
 from hypha_common.rpc.peer import RpcPeer
+from hypha_common.security_feed import Security
 from hypha_common.settings import Settings
 from hypha_common.verifier import Authenticator, TokenVerifier
 
@@ -24,7 +27,14 @@ class GatewayState:
     authenticator: Authenticator  # any token; asks auth where it must
     client: LocalClient
     revocations_known: asyncio.Event  # until it is set no token can be trusted
+    security: Security
+    audit: Audit
     draining: bool = False
+
+    @property
+    def blocks(self) -> BlockList:
+        """Users and addresses that are kept out."""
+        return self.security.blocks
 
     @property
     def peer(self) -> RpcPeer:

@@ -13,6 +13,7 @@ from hypha_common.service_tree import Leaf, find_in_schema, find_in_service, is_
 
 from .arguments import Arguments
 from .caller import caller_in, caller_inside
+from .denials import note_denial
 from .errors import describe_failure, last_error
 from .remote import RemoteCaller, resolve
 from .responses import Scope
@@ -47,6 +48,7 @@ async def app(request: Request) -> Response:
         path = "/" + request.path_params["path"]
         function = await _find_function(remote, found, path)
     except HyphaError as error:
+        note_denial(state, request.scope, error)
         status, detail = describe_failure(error, detailed=state.settings.expose_detailed_errors)
         return _text(status, detail)
     if function is None:

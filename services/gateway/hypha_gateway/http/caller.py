@@ -18,7 +18,16 @@ from .responses import Scope as HttpScope
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
 
-__all__ = ["ANONYMOUS", "Caller", "caller_in", "caller_inside", "identify", "identify_at_once", "token_of"]
+__all__ = [
+    "ANONYMOUS",
+    "Caller",
+    "caller_in",
+    "caller_inside",
+    "identify",
+    "identify_at_once",
+    "token_of",
+    "verified_of",
+]
 
 _BAD_CREDENTIALS = "Error decoding token headers."
 _VERIFIED = "hypha.verified"  # key of the request scope: what the token of this request says
@@ -103,6 +112,12 @@ async def identify(state: GatewayState, scope: HttpScope) -> VerifiedToken | Non
         names = list(verified.extra_scopes)
         raise PermissionDenied(f"Specialized token with scopes {names} cannot be used for general workspace access.")
     scope[_VERIFIED] = verified
+    return verified
+
+
+def verified_of(scope: HttpScope) -> VerifiedToken | None:
+    """Return what is known already of the token of a request."""
+    verified: VerifiedToken | None = scope.get(_VERIFIED)
     return verified
 
 

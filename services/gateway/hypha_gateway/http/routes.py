@@ -13,6 +13,7 @@ from hypha_common.errors import HyphaError
 from hypha_common.settings import Settings
 
 from . import apps, health, pages, workspaces
+from .denials import note_denial
 from .edge import HttpEdge
 from .responses import Receive, Scope, Send, error_response
 from .service_call import answer_call
@@ -66,6 +67,7 @@ class ServiceCalls:
 
 async def _hypha_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HyphaError)
+    note_denial(request.app.state.gateway, request.scope, error)
     return error_response(error)
 
 

@@ -9,6 +9,7 @@ from hypha_common.service_tree import Leaf
 
 from .arguments import Arguments, body_arguments, query_arguments, query_parameters, request_media, response_media
 from .caller import caller_in
+from .denials import note_denial
 from .errors import describe_failure
 from .remote import MANAGER, MANAGER_NAMES, RemoteCaller, resolve
 from .responses import Receive, Scope, Send, discard, encode, send_body, send_error
@@ -31,6 +32,7 @@ async def answer_call(
         arguments = await _arguments(scope, receive, headers, parameters, state.settings.max_message_bytes)
         caller = await caller_in(state, scope, workspace)
     except HyphaError as error:
+        note_denial(state, scope, error)
         await send_error(send, error)
         return
     try:
@@ -43,6 +45,7 @@ async def answer_call(
             provider = Address.parse(found["client"])
             result = await remote.function(provider, found["service"], Leaf(found["leaf"]), name, arguments)
     except HyphaError as error:
+        note_denial(state, scope, error)
         status, detail = describe_failure(error, detailed=state.settings.expose_detailed_errors)
         await send_error(send, error, status=status, detail=detail)
         return
