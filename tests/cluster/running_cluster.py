@@ -44,19 +44,25 @@ class RunningCluster:
     """
     ``python -m hypha.server`` in a process of its own, as a user starts it.
 
-    ``flags`` and ``environ`` add to what tests need; ``data_dir`` defaults to a new one, removed by :meth:`stop`.
+    ``flags`` and ``environ`` add to what tests need; ``data_dir`` defaults to a new one, removed by :meth:`stop`, and
+    the working directory ``cwd`` as well.
 
     """
 
     def __init__(
-        self, *flags: str, environ: Mapping[str, str] | None = None, data_dir: Path | None = None, wait: bool = True
+        self,
+        *flags: str,
+        environ: Mapping[str, str] | None = None,
+        data_dir: Path | None = None,
+        wait: bool = True,
+        cwd: Path | None = None,
     ) -> None:
         self._temporary = Path(tempfile.mkdtemp(prefix="hypha-test-"))
         self.data_dir = data_dir or self._temporary / "data"
         self.root_token = secrets.token_hex(32)
         self.gateway_urls: list[str] = []
         self.log_file = self._temporary / "server.log"
-        self.process = self._start(flags, environ or {})
+        self.process = self._start(flags, environ or {}, cwd or self._temporary)
         self._known: list[psutil.Process] = []
         if wait:
             self.wait_until_ready()
@@ -74,7 +80,7 @@ class RunningCluster:
     @property
     def started_in_s(self) -> float:
         """How long the start took, as the server tells."""
-        return float(self._output().partition(" after ")[2].split()[0])
+        return float(self.output.partition(" after ")[2].split()[0])
 
     @property
     def pids(self) -> dict[str, list[int]]:
@@ -105,13 +111,13 @@ class RunningCluster:
     def wait_until_ready(self) -> None:
         """Read the addresses that the server prints once it answers."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        while " is ready at " not in self._output():
+        while " is ready at " not in self.output:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                output = self._output() + self.log
+                output = self.output + self.log
                 self.stop()
                 raise AssertionError(f"the cluster did not come up:\n{output}")
             time.sleep(0.02)
-        words = [line.split() for line in self._output().splitlines()]
+        words = [line.split() for line in self.output.splitlines()]
         self.gateway_urls = [word for line in words for word in line if word.startswith("http://")]
         self._known = self.tree()
 
@@ -131,7 +137,7 @@ class RunningCluster:
         shutil.rmtree(self._temporary, ignore_errors=True)
         return status
 
-    def _start(self, flags: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, flags: Sequence[str], environ: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HYPHA_")}
         command = [sys.executable, "-m", "hypha.server", "--port=0", f"--data-dir={self.data_dir}", *flags]
         with self.log_file.open("wb") as log, self.log_file.with_suffix(".out").open("wb") as output:
@@ -141,10 +147,12 @@ class RunningCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,
-                cwd=self.log_file.parent,
+                cwd=cwd,
             )
 
-    def _output(self) -> str:
+    @property
+    def output(self) -> str:
+        """What the server printed so far."""
         return self.log_file.with_suffix(".out").read_text()
 
 
@@ -161,4 +169,6 @@ def _role(command: Sequence[str]) -> str:
     for name in ("gateway", "auth", "workspace"):
         if f"-m hypha_{name} " in words:
             return name
+    if "-m hypha.startup " in words:
+        return "startup"
     return "nats" if "nats-server" in words else "postgres" if "postgres" in words else "other"

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.scripts import Script, StartScript
 
-_DIRECTORY = Path(__file__).with_name("snippets")
+SNIPPETS = Path(__file__).with_name("snippets")
 _ADDRESSES = ("http://localhost:9527", "https://ai.imjoy.io", "https://hypha.aicell.io", "https://my-hypha-server.org")
 _WORKSPACE, _SERVICE = "ws-user-scintillating-lawyer-94336986", "YLNzuQvQHVqMAyDzmEpFgF:hello-world"
 
@@ -22,7 +22,7 @@ def snippet(cluster: RunningCluster) -> Snippet:
     """Return a program of the getting-started document: word for word, but for the addresses."""
 
     def snippet(name: str, *, service_id: str = "", token: str = "") -> str:
-        code = (_DIRECTORY / name).read_text()
+        code = (SNIPPETS / name).read_text()
         for address in _ADDRESSES:
             code = code.replace(address, cluster.url)
         workspace, _, service = service_id.partition("/")

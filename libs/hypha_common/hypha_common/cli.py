@@ -19,7 +19,7 @@ from .version import __version__
 if TYPE_CHECKING:
     SubParsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-__all__ = ["ServiceCli", "add_settings", "check_config", "given_flags", "print_effective"]
+__all__ = ["ServiceCli", "add_settings", "check_config", "given_flags", "print_effective", "spread_lists"]
 
 Run: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
 Action: TypeAlias = Callable[[Settings, argparse.Namespace], "int | None"]
@@ -67,7 +67,7 @@ class ServiceCli:
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Run a command line and return its exit status."""
-        parsed = self.parser.parse_args(arguments)
+        parsed = self.parser.parse_args(spread_lists(sys.argv[1:] if arguments is None else arguments))
         action: Action = parsed.action
         try:
             _warn(self.parser.prog)
@@ -113,6 +113,21 @@ def add_settings(parser: argparse.ArgumentParser, role: str) -> None:
             group.add_argument(*row.flags, dest=_PREFIX + row.name, default=None, help=_help(row), **_shape(row))
 
 
+def spread_lists(arguments: Sequence[str]) -> list[str]:
+    """
+    Write ``--list=a b`` as ``--list a b``, for every flag that takes several words.
+
+    argparse would give the flag ``a`` alone, and documents write it so.
+
+    """
+    lists = {flag for row in OPTIONS.values() if isinstance(row.default, tuple) for flag in row.flags}
+    words: list[str] = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        words += [flag, value] if equals and flag in lists else [argument]
+    return words
+
+
 def given_flags(parsed: argparse.Namespace) -> dict[str, Any]:
     """Return the settings among parsed arguments; None: not given."""
     values = vars(parsed)
@@ -128,7 +143,7 @@ def _shape(row: Option) -> dict[str, Any]:
     if isinstance(row.default, bool):
         return {"nargs": "?", "const": "true", "metavar": "BOOL"}
     if isinstance(row.default, tuple):
-        return {"nargs": "+", "metavar": "WORD"}
+        return {"nargs": "+", "action": "extend", "metavar": "WORD"}
     return {"metavar": {int: "N", float: "SECONDS" if "seconds" in row.help else "N"}.get(type(row.default), "TEXT")}
 
 

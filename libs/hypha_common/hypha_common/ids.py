@@ -8,6 +8,7 @@ from .errors import BadRequest
 
 __all__ = [
     "ANONYMOUS_WORKSPACE",
+    "DEFAULT_SERVER_ID",
     "HTTP_CLIENT_PREFIX",
     "MANAGER_ADDRESS",
     "MANAGER_ID",
@@ -30,6 +31,10 @@ ANONYMOUS_WORKSPACE = "ws-anonymous"
 # Constant for the life of the cluster: clients keep addressing the id they first saw (contract 01 §1.3).
 MANAGER_ID = "manager-hypha"
 MANAGER_ADDRESS = f"*/{MANAGER_ID}"
+
+# What the manager tells as `server_id` unless one is configured; also the client in workspace `public` that runs
+# startup functions (contract 01 §4.9).
+DEFAULT_SERVER_ID = "hypha"
 
 # Client ids that stand for a role instead of a connection, in workspace `public` and in root's own.
 ROLE_CLIENTS = {

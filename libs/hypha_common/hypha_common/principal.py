@@ -69,6 +69,11 @@ class Principal:
     def is_admin(self) -> bool:
         return "admin" in self.roles
 
+    @property
+    def is_root(self) -> bool:
+        """Tell whether root itself acts, not somebody whom root gave a token."""
+        return self.id == "root" and self.is_admin and self.parent is None
+
     def permission(self, workspace: str) -> Permission:
         """Return the maximum over the grants for ``workspace`` (``*`` included)."""
         grants = self.scope.workspaces

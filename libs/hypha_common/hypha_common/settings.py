@@ -12,6 +12,7 @@ from typing import Any
 
 from . import settings_checks as checks
 from .errors import ConfigurationError
+from .ids import DEFAULT_SERVER_ID
 from .options import Option, OptionValue, nearest, option, options_of
 
 __all__ = ["OPTIONS", "Partitions", "Settings", "unknown_environment"]
@@ -20,6 +21,8 @@ _GATEWAY = ("gateway", "server")
 _AUTH = ("auth", "server")
 _WORKSPACE = ("workspace", "server")
 _STORES = ("auth", "workspace", "server")
+_STATUS = ("auth", "startup", "workspace", "server")
+_STARTUP = ("startup", "server")
 _SERVER = ("server",)
 
 # Kubernetes sets HYPHA_PORT=tcp://10.0.0.1:9527 in every pod where a Service named `hypha` exists.
@@ -63,9 +66,9 @@ class Settings:
     allow_origins: tuple[str, ...] = option(
         ("*",), "origins that browsers may call from", roles=_GATEWAY, environment=("ALLOW_ORIGINS",)
     )
-    metrics_host: str = option("127.0.0.1", "address of the metrics port", roles=_STORES)
+    metrics_host: str = option("127.0.0.1", "address of the metrics port", roles=_STATUS)
     metrics_port: int = option(
-        0, "port for metrics and health of a role without HTTP; 0: none", roles=_STORES, check=checks.port
+        0, "port for metrics and health of a role without HTTP; 0: none", roles=_STATUS, check=checks.port
     )
 
     # What it depends on.
@@ -173,13 +176,24 @@ class Settings:
     )
     log_format: str = option("auto", "auto: console at a terminal, else json", choices=("auto", "console", "json"))
     print_config: bool = option(True, "print the effective configuration at start")
-    server_id: str = option("", "name of this server; empty: a random one")
+    server_id: str = option(
+        "",
+        f"name of this server, and client id of its startup functions; empty: {DEFAULT_SERVER_ID}",
+        check=checks.server_id,
+    )
 
     # What it serves besides.
     static_mounts: tuple[str, ...] = option((), "folders served as they are: /path:./folder …", roles=_GATEWAY)
     startup_functions: tuple[str, ...] = option(
-        (), "functions run when the cluster is up: file.py:function or module:function …", roles=("startup", "server")
+        (),
+        "functions run when the cluster is up: file.py:function or module:function …",
+        roles=_STARTUP,
+        check=checks.startup_functions,
     )
+    gateway_url: str = option(
+        "", "address of a gateway for startup functions; default public_base_url", roles=("startup",),
+        check=checks.http_url,
+    )  # fmt: skip
 
     # The embedded cluster (python -m hypha.server).
     data_dir: str = option("", "where the cluster keeps its data; default: $XDG_DATA_HOME/hypha", roles=_SERVER)
@@ -233,6 +247,11 @@ class Settings:
     def local_base_url(self) -> str:
         """The address on this machine: ``http://127.0.0.1:<port><base path>``."""
         return f"http://127.0.0.1:{self.port}{self.base_path.rstrip('/')}"
+
+    @property
+    def startup_client(self) -> str:
+        """The client id in workspace ``public`` that startup functions act as: what clients read as ``server_id``."""
+        return self.server_id or DEFAULT_SERVER_ID
 
     @property
     def nats_urls(self) -> list[str]:

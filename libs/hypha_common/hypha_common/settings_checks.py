@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from .errors import BadRequest
+from .ids import ROLE_CLIENTS, check_client_id
+
 __all__ = [
     "base_path",
     "database_partitions",
@@ -12,6 +15,8 @@ __all__ = [
     "nats_url",
     "port",
     "root_token",
+    "server_id",
+    "startup_functions",
 ]
 
 MIN_SECRET_BYTES = 32
@@ -86,4 +91,21 @@ def root_token(value: str) -> str | None:
     word = next((word for word in _WEAK_WORDS if word in value.lower()), None)
     if word and len(value) < _SHORT_ROOT_TOKEN:
         return f"must not contain {word!r} unless it has {_SHORT_ROOT_TOKEN} characters or more"
+    return None
+
+
+def server_id(value: str) -> str | None:
+    """It is a client id in workspace ``public``."""
+    try:
+        check_client_id(value)
+    except BadRequest:
+        return f"must be a client id, without any of / * : @, not {value!r}"
+    return f"must not be {value!r}, which is a service of the cluster" if value in ROLE_CLIENTS else None
+
+
+def startup_functions(value: tuple[str, ...]) -> str | None:
+    for entrypoint in value:
+        place, colon, name = entrypoint.rpartition(":")
+        if not (colon and place and name):
+            return f"must look like file.py:function or module:function, not {entrypoint!r}"
     return None

@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 _SLOT_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 1.5
 _PING_TIMEOUT_S = 8.0  # the registry pings an older client of the same id for up to 5 s
+_UNLIMITED = 1e9
 TRY_AGAIN = 1013
 
 
@@ -128,15 +129,17 @@ class Handshake:
         return self._install(session, connection, admission)
 
     def _connection(self, session: Session, address: Address, answer: dict[str, Any]) -> Connection:
-        settings = self._gateway.settings
+        settings, principal = self._gateway.settings, Principal.load(answer["user"])
+        # Startup functions answer for the cluster itself: for custom authentication, once a request.
+        limit = _UNLIMITED if principal.is_root else settings.ws_msg_rate_limit
         return Connection(
             session.link,
             address=address,
             generation=answer["generation"],
-            principal=Principal.load(answer["user"]),
+            principal=principal,
             permission=Permission.from_wire(answer["permission"]),
             instance=answer["instance"],
-            rate=TokenBucket(rate=settings.ws_msg_rate_limit, burst=settings.ws_msg_burst_limit, now=time.monotonic()),
+            rate=TokenBucket(rate=limit, burst=settings.ws_msg_burst_limit, now=time.monotonic()),
             max_queue_bytes=settings.max_queue_bytes,
             router=self._gateway.router,
         )

@@ -40,12 +40,22 @@ Message = dict[str, Any]
 class Connections:
     """What gateways and roles ask of the workspace role: the verbs ``hy.r.workspace.<p>.<verb>``."""
 
-    def __init__(self, stores: Stores, resolver: Resolver, lifetime: Lifetime, providers: Providers, bus: Bus) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        resolver: Resolver,
+        lifetime: Lifetime,
+        providers: Providers,
+        bus: Bus,
+        *,
+        startup_client: str,
+    ) -> None:
         self._stores = stores
         self._resolver = resolver
         self._lifetime = lifetime
         self._providers = providers
         self._bus = bus
+        self._startup = Address(PUBLIC_WORKSPACE, startup_client)
 
     async def serve(self, partition_heads: tuple[int, ...]) -> None:
         """Answer all verbs. Leases concern one database each, named by the partition that they are sent to."""
@@ -189,6 +199,8 @@ class Connections:
         workspace, client_id = request.workspace, request.client_id
         if workspace == "*" or role_of(workspace, client_id) is not None:
             raise Conflict(f"Client already exists and is active: {workspace}/{client_id}")
+        if Address(workspace, client_id) == self._startup and not request.principal.is_root:
+            raise PermissionDenied(f"Client id {client_id} is reserved for the startup functions of this server")
         admitted = await self._stores.admission.admit(request, take_over=reconnect)
         if admitted is None:
             if not ping:

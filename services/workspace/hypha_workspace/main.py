@@ -80,7 +80,10 @@ class WorkspaceService:
             stack.callback(task.cancel)
         # First when stopping: no new requests, while those that run still find everything they need.
         stack.push_async_callback(self.bus.stop_serving)
-        await Connections(stores, resolver, lifetime, providers, self.bus).serve(settings.partition_heads())
+        connections = Connections(
+            stores, resolver, lifetime, providers, self.bus, startup_client=settings.startup_client
+        )
+        await connections.serve(settings.partition_heads())
         await self.bus.flush()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

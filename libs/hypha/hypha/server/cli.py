@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hypha_common.cli import add_settings, given_flags, print_effective
+from hypha_common.cli import add_settings, given_flags, print_effective, spread_lists
 from hypha_common.errors import HyphaError
 from hypha_common.settings import Settings, unknown_environment
 from hypha_common.telemetry import configure_logging
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["generate-token"]:
         return generate_token(arguments[1:])
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().parse_args(spread_lists(arguments))
     started = time.monotonic()
     try:
         settings = load_settings(parsed)

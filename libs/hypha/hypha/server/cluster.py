@@ -32,6 +32,23 @@ _POLL_S = 0.02
 _STOP_SLACK_S = 10.0
 _SPARE_CONNECTIONS = 20
 _LOG_TAIL_BYTES = 2000
+# No password of a store: startup functions are not our code.
+_FOR_STARTUP = frozenset(
+    OPTIONS[name].environment[0]
+    for name in (
+        "auth0_audience",
+        "auth0_issuer",
+        "auth0_namespace",
+        "gateway_url",
+        "jwt_secret",
+        "log_format",
+        "log_level",
+        "metrics_host",
+        "metrics_port",
+        "public_base_url",
+        "server_id",
+    )
+)
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
@@ -51,6 +68,7 @@ class Cluster:
         self._nats: NatsServer | None = None
         self._postgres: PostgresServer | None = None
         self._listeners: list[list[socket.socket]] = []
+        self._private_port = 0  # of the gateway that only startup functions use
         self.settings = settings  # completed by start(): addresses, secrets
 
     @property
@@ -58,8 +76,11 @@ class Cluster:
         """The address of each gateway on this machine."""
         host = _ANY_ADDRESS.get(self.settings.host, self.settings.host)
         host = f"[{host}]" if ":" in host else host
-        path = self.settings.base_path.rstrip("/")
-        return [f"http://{host}:{self.settings.port + index}{path}" for index in range(self._gateways)]
+        return [f"http://{host}:{self.settings.port + index}{self._path}" for index in range(self._gateways)]
+
+    @property
+    def _path(self) -> str:
+        return self.settings.base_path.rstrip("/")
 
     @property
     def pids(self) -> dict[str, int]:
@@ -79,6 +100,8 @@ class Cluster:
                 await self._start_stores()
                 self._data.tell(self.settings)
                 await self._start_services()
+            # Without a limit: a startup function may download a model.
+            await self._run_startup_functions()
         except TimeoutError:
             await self.stop()
             raise ConfigurationError(f"The cluster did not come up in {_START_TIMEOUT_S:g} s") from None
@@ -88,7 +111,7 @@ class Cluster:
 
     async def stop(self) -> None:
         """Stop everything, in the order in which parts need each other."""
-        for prefixes in (("gateway",), ("auth", "workspace"), ("nats", "postgres")):
+        for prefixes in (("startup",), ("gateway",), ("auth", "workspace"), ("nats", "postgres")):
             children = [child for child in self._children if child.program.name.startswith(prefixes)]
             await asyncio.gather(*(child.stop() for child in children))
         self._children.clear()
@@ -155,8 +178,19 @@ class Cluster:
     async def _start_services(self) -> None:
         # The workspace service first: auth registers services there, and would wait half a second for a second try.
         await self._start_all(self._service("workspace", self.settings.workspace_replicas))
-        gateways = zip(map(self._gateway, range(self._gateways)), self.gateway_urls, strict=True)
-        await self._start_all([*self._service("auth", self.settings.auth_replicas), *gateways])
+        await self._start_all([*self._service("auth", self.settings.auth_replicas), *self._all_gateways()])
+
+    async def _run_startup_functions(self) -> None:
+        """Start the process that runs them; returns when all have. Raises ConfigurationError where one fails."""
+        if not self.settings.startup_functions:
+            return
+        url = self.gateway_urls[0] if self._gateways else f"http://{LOOPBACK}:{self._private_port}{self._path}"
+        settings = self.settings.replace(gateway_url=url, metrics_host=LOOPBACK, metrics_port=free_port())
+        # By the command line, because in the environment blanks separate them.
+        functions = ["--startup-functions", *settings.startup_functions]
+        command = [sys.executable, "-m", "hypha.startup", "serve", *functions]
+        program = Program(name="startup-functions", command=command, environment=_startup_environment(settings))
+        await self._start_all([(program, f"http://{LOOPBACK}:{settings.metrics_port}")])
 
     def _service(self, role: str, replicas: int) -> list[tuple[Program, str]]:
         """Return the replicas of a role with the addresses where each tells whether it is ready."""
@@ -179,17 +213,27 @@ class Cluster:
         for child in children:
             child.settled()
 
-    def _gateway(self, index: int) -> Program:
-        port = self.settings.port + index
+    def _all_gateways(self) -> list[tuple[Program, str]]:
+        ports = range(self.settings.port, self.settings.port + self._gateways)
+        gateways = [self._gateway(index, self.settings.host, port) for index, port in enumerate(ports)]
+        found = list(zip(gateways, self.gateway_urls, strict=True))
+        if not gateways and self.settings.startup_functions:
+            # Whoever serves our gateway listens only when the start is over, and startup functions come before that.
+            self._private_port = free_port()
+            gateway = self._gateway(0, LOOPBACK, self._private_port)
+            found.append((gateway, f"http://{LOOPBACK}:{self._private_port}{self._path}"))
+        return found
+
+    def _gateway(self, index: int, host: str, port: int) -> Program:
         # Bound here, so that the port outlives the process: whoever connects while a gateway is started again waits for
         # it, where a refusal would make clients back off and some of them (hypha-rpc for Python) never come back.
         try:
-            listeners = bind(self.settings.host, port)
+            listeners = bind(host, port)
         except OSError as error:
-            raise ConfigurationError(f"Cannot listen at {self.settings.host}:{port}: {error.strerror}") from None
+            raise ConfigurationError(f"Cannot listen at {host}:{port}: {error.strerror}") from None
         self._listeners.append(listeners)
         descriptors = [listener.fileno() for listener in listeners]
-        settings = self.settings.replace(port=port, listen_fds=",".join(map(str, descriptors)))
+        settings = self.settings.replace(host=host, port=port, listen_fds=",".join(map(str, descriptors)))
         return Program(
             name=f"gateway-{index}",
             command=[sys.executable, "-m", "hypha_gateway", "serve"],
@@ -228,11 +272,17 @@ def _tail(child: Child) -> str:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Return what a service is started with: our settings only, whatever they came from."""
-    names = {name for row in OPTIONS.values() for name in row.environment}
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("HYPHA_") and name.removesuffix("_FILE") not in names
-    }
+    inherited = {name: value for name, value in _not_ours().items() if not name.startswith("HYPHA_")}
     # Ours is printed; the same settings three times more would hide it.
     return {**inherited, **settings.environment(), "HYPHA_PRINT_CONFIG": "false"}
+
+
+def _startup_environment(settings: Settings) -> dict[str, str]:
+    """Return what startup functions are run with: the variables of their author, and what the runner needs of ours."""
+    ours = {name: value for name, value in settings.environment().items() if name in _FOR_STARTUP}
+    return {**_not_ours(), **ours, "HYPHA_PRINT_CONFIG": "false"}
+
+
+def _not_ours() -> dict[str, str]:
+    names = {name for row in OPTIONS.values() for name in row.environment} | {"HYPHA_CONFIG"}
+    return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in names}

@@ -98,7 +98,7 @@ def _server_info(settings: Settings) -> dict[str, Any]:
     base_url = settings.public_base_url
     return {
         "require_context": True,
-        "server_id": settings.server_id or "hypha",
+        "server_id": settings.startup_client,
         "hypha_version": __version__,
         "public_base_url": base_url,
         "local_base_url": settings.local_base_url,

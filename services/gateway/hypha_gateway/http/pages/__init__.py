@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from hypha_common.ids import MANAGER_ID
 from hypha_common.settings import Settings
 from hypha_common.version import __version__
 from hypha_gateway.http.caller import ANONYMOUS, identify
@@ -57,7 +56,7 @@ async def config(request: Request) -> Response:
 
 def _server_info(settings: Settings) -> dict[str, object]:
     return {
-        "server_id": settings.server_id or MANAGER_ID.removeprefix("manager-"),
+        "server_id": settings.startup_client,
         "hypha_version": __version__,
         "public_base_url": settings.public_base_url,
         "local_base_url": settings.local_base_url,

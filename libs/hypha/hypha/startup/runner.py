@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine, Iterable, MutableMapping
+from typing import Any
+
+import structlog
+
+from hypha_common.errors import ConfigurationError, Unavailable
+from hypha_common.settings import OPTIONS, Settings
+from hypha_common.telemetry import serve_status
+
+from .connecting import CLIENT_LOG, Connecting
+from .functions import StartupFunction, load_functions
+from .user_code import summary, tell
+
+__all__ = ["run"]
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 0.5
+_WATCH_S = 0.5
+_SLOW_S = 15.0
+_DISCONNECT_S = 3.0
+
+
+class Runner:
+    """
+    Runs startup functions one after another with a root client in workspace ``public``, then keeps it connected.
+
+    ``hypha-rpc`` connects again by itself, and registers the services anew, where a gateway went away.
+
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._connecting = Connecting(settings)
+        self._client_id = settings.startup_client
+        self._state = "starting"
+
+    def missing(self) -> list[str]:
+        """Return what is still to be done, in words; nothing: all functions have returned."""
+        return [self._state] if self._state else []
+
+    async def run(self, functions: Iterable[StartupFunction]) -> None:
+        """Run until cancelled. Raises ConfigurationError where a function fails, Unavailable once refused for good."""
+        from .api import StartupServer
+
+        client = await self._connect()
+        try:
+            server = StartupServer.of(client, self._connecting)
+            for function in functions:
+                self._state = f"startup function {function.entrypoint} runs"
+                await _call(function, server)
+            self._state = ""
+            log.info("startup_functions_ran", client=f"public/{self._client_id}")
+            await self._watch(client)
+        finally:
+            await _disconnect(client)
+
+    async def _connect(self) -> Any:
+        from websockets.exceptions import WebSocketException
+
+        told = ""
+        while True:
+            try:
+                return await self._connecting.public()
+            except ConnectionAbortedError as error:
+                raise ConfigurationError(self._refused(str(error))) from None
+            except (OSError, TimeoutError, WebSocketException) as error:
+                if summary(error) != told:  # once, not at every attempt
+                    told = summary(error)
+                    log.warning("gateway_not_reached", error=told)
+            await asyncio.sleep(_RETRY_S)
+
+    async def _watch(self, client: Any) -> None:
+        """Return never: a connection that was refused for good is an error, which the client keeps to itself."""
+        connection = client.rpc._connection
+        while not connection._closed:
+            await asyncio.sleep(_WATCH_S)
+        raise Unavailable("The connection of the startup functions was ended by the server")
+
+    def _refused(self, reason: str) -> str:
+        if "already exists" in reason:
+            return (
+                f"Server with the same id ({self._client_id}) is already running: its startup functions are connected "
+                f"as public/{self._client_id}; stop it, or choose another --server-id"
+            )
+        return f"The gateway refused the startup functions: {reason}"
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """
+    Run the startup functions, then serve until ``stop`` is set.
+
+    Raises ConfigurationError with a sentence where one cannot be loaded or fails.
+
+    """
+    _forget_secrets(os.environ)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)  # what functions print is read while they run
+    functions = load_functions(settings.startup_functions)
+    runner = Runner(settings)
+    status = await serve_status(settings, runner.missing)
+    try:
+        await _until(stop, runner.run(functions))
+    finally:
+        if status is not None:
+            status.close()
+
+
+def _forget_secrets(environ: MutableMapping[str, str]) -> None:
+    """Keep the cluster's secrets from the programs that startup functions launch."""
+    for row in OPTIONS.values():
+        if row.secret or row.address:
+            for name in row.environment:
+                environ.pop(name, None)
+                environ.pop(f"{name}_FILE", None)
+
+
+async def _call(function: StartupFunction, server: Any) -> None:
+    """Run one function. Raises ConfigurationError with what it raised; its author is shown where."""
+    running = asyncio.ensure_future(function.function(server))
+    try:
+        while not (await asyncio.wait({running}, timeout=_SLOW_S))[0]:
+            log.warning("startup_function_runs", function=function.entrypoint)
+        running.result()
+    except Exception as error:  # noqa: BLE001  # whatever a user's function raises, its author has to see where
+        tell(error)
+        raise ConfigurationError(f"Startup function {function.entrypoint} failed: {summary(error)}") from None
+    finally:
+        running.cancel()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` until it ends, or until ``stop`` is set."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait({working, stopping})
+
+
+async def _disconnect(client: Any) -> None:
+    CLIENT_LOG.disabled = True  # it would complain about what is meant to happen
+    try:
+        async with asyncio.timeout(_DISCONNECT_S):
+            await client.disconnect()
+    except (TimeoutError, OSError, RuntimeError) as error:
+        log.info("not_disconnected", error=repr(error))
