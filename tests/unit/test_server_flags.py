@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypha.server.asgi import listening_at
 from hypha.server.cli import main
 from hypha.server.data_directory import DataDirectory
 from hypha.server.environment_file import load_environment_file
-from hypha.server.other_flags import review
+from hypha.server.other_flags import NAMES, review
 from hypha_common.errors import ConfigurationError
 from hypha_common.principal import Permission
 from hypha_common.tokens import TokenCodec
@@ -33,27 +34,105 @@ def test_check_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert "root_token = ********" in output
 
 
-def test_flags_that_mean_nothing_here_are_accepted_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check-config", "--redis-uri", "redis://x", "--reset-redis", "--minio-port", "9"]) == 0
-    errors = capsys.readouterr().err
-    assert "warning: --redis-uri has no effect: there is no Redis" in errors
-    assert "--reset-redis has no effect" in errors
-    assert "--minio-port has no effect" in errors
+# Contract 01 §6, row by row: what becomes of each flag. The first words are the command line.
+_SETTINGS = {
+    "--host 0.0.0.0": "host = 0.0.0.0",
+    "--port 9000": "port = 9000",
+    "--allow-origins *": "allow_origins = *",
+    "--allow-origins http://a,http://b": "allow_origins = http://a http://b",
+    "--base-path /hub/": "base_path = /hub",
+    "--public-base-url https://hub.example.org/": "public_base_url = https://hub.example.org",
+    "--database-uri postgresql+asyncpg://u:p@h/d": "database_url = postgresql://u:********@h/d",
+    "--static-mounts /a:./a /b:./b": "static_mounts = /a:./a /b:./b",
+    "--static-mounts=/a:./a /b:./b": "static_mounts = /a:./a /b:./b",
+    "--static-mounts /a:./a --static-mounts /b:./b": "static_mounts = /a:./a /b:./b",
+    "--startup-functions a.py:f b:g": "startup_functions = a.py:f b:g",
+    "--startup-functions=a.py:f b:g": "startup_functions = a.py:f b:g",
+    "--startup-functions=a.py:f --startup-functions=b:g": "startup_functions = a.py:f b:g",
+    "--server-id here": "server_id = here",
+    "--enable-local-auth": "enable_local_auth = true",
+    "--from-env": "port = 9527",
+    f"--root-token {'x' * 40}": "root_token = ********",
+}
+_WITHOUT_EFFECT = (
+    "--redis-uri redis://x", "--reset-redis", "--triton-servers http://a,http://b", "--s3-admin-type minio",
+    "--in-docker", "--endpoint-url http://x", "--endpoint-url-public http://x", "--region-name EU",
+    "--access-key-id x", "--secret-access-key x", "--ollama-host http://x", "--openai-base-url http://x",
+    "--openai-api-key x", "--migrate-database head", "--workspace-bucket x", "--executable-path bin",
+    "--cache-dir x", "--disable-agent-skills", "--enable-server", "--minio-workdir x", "--minio-port 9000",
+    "--minio-console-port 9001", "--minio-root-user x", "--minio-root-password x", "--minio-version x",
+    "--mc-version x", "--minio-file-system-mode", "--s3-cleanup-period 300", "--enable-s3-for-anonymous-users",
+    "--disable-ssl",
+)  # fmt: skip
+_REFUSED = (
+    "--enable-server-apps", "--enable-s3", "--enable-s3-proxy", "--enable-service-search", "--enable-a2a",
+    "--enable-mcp", "--enable-k8s-worker", "--enable-terminal-worker", "--interactive", "--start-minio-server",
+    "--enable-admin-terminal",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--enable-s3"],
-        ["--start-minio-server"],
-        ["--enable-server-apps"],
-    ],
-)
-def test_flags_that_would_silently_do_nothing_important_are_refused(
-    capsys: pytest.CaptureFixture[str], flags: list[str]
+@pytest.mark.parametrize("flags", _SETTINGS)
+def test_flags_that_are_settings(capsys: pytest.CaptureFixture[str], flags: str) -> None:
+    assert main(["check-config", *flags.split()]) == 0
+    shown = capsys.readouterr()
+    assert f"  {_SETTINGS[flags]}" in shown.out
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("flags", _WITHOUT_EFFECT)
+def test_flags_that_mean_nothing_here_are_accepted_with_the_reason(
+    capsys: pytest.CaptureFixture[str], flags: str
 ) -> None:
-    assert main(flags) == 1
-    assert f"{flags[0]} cannot be used: this release has no " in capsys.readouterr().err
+    assert main(["check-config", *flags.split()]) == 0
+    assert f"hypha-server: warning: {flags.split()[0]} has no effect: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", _REFUSED)
+def test_flags_that_would_silently_do_nothing_important_are_refused(
+    capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    assert main([flag]) == 1
+    assert re.search(f"{flag} cannot be used: this release has no .+", capsys.readouterr().err)
+
+
+def test_every_other_flag_is_in_the_table() -> None:
+    tested = {flags.split()[0] for flags in (*_WITHOUT_EFFECT, *_REFUSED)}
+    assert tested == {"--" + name.replace("_", "-") for name in NAMES}
+
+
+@pytest.mark.parametrize("value", ["true", "1", "yes", "y", "on", "TRUE"])
+def test_switches_in_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """For settings and for other flags alike."""
+    monkeypatch.setenv("HYPHA_ENABLE_LOCAL_AUTH", value)
+    assert main(["check-config"]) == 0
+    assert "enable_local_auth = true  (environment HYPHA_ENABLE_LOCAL_AUTH)" in capsys.readouterr().out
+    monkeypatch.setenv("HYPHA_ENABLE_S3", value)
+    assert main(["check-config"]) == 1
+    assert "HYPHA_ENABLE_S3 cannot be used" in capsys.readouterr().err
+
+
+def test_lists_in_the_environment(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Separated by blanks, also in .env; a flag wins."""
+    (tmp_path / ".env").write_text("HYPHA_STARTUP_FUNCTIONS=a.py:f b:g\n")
+    assert main(["check-config"]) == 0
+    assert "startup_functions = a.py:f b:g  (environment HYPHA_STARTUP_FUNCTIONS)" in capsys.readouterr().out
+    assert main(["check-config", "--startup-functions", "c:h"]) == 0
+    assert "startup_functions = c:h  (flag --startup-functions)" in capsys.readouterr().out
+    os.environ.pop("HYPHA_STARTUP_FUNCTIONS", None)  # main() has put it there
+
+
+def test_lists_in_the_configuration_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "hypha.toml").write_text('startup_functions = ["a b.py:f", "b:g"]\n')
+    assert main(["check-config", "--config", "hypha.toml"]) == 0
+    assert "startup_functions = a b.py:f b:g  (file hypha.toml)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a/b", "hypha-auth", "a b:c", "client-http-x"])
+def test_server_id_is_a_client_id(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main(["check-config", f"--server-id={name}"]) == 1
+    assert "server_id must" in capsys.readouterr().err
 
 
 def test_the_same_from_the_environment() -> None:

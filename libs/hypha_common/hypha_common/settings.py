@@ -359,7 +359,14 @@ def _read(path: str | Path) -> str:
 
 
 def _tidy(name: str, value: object) -> object:
-    """Accept what users of other servers write: log levels in small letters, SQLAlchemy's driver in an address."""
+    """
+    Accept what users of other servers write.
+
+    Log levels in small letters, SQLAlchemy's driver in an address, several origins in one word.
+
+    """
+    if name == "allow_origins" and isinstance(value, (list, tuple)):
+        return tuple(part for word in value for part in str(word).split(",") if part)
     if isinstance(value, str):
         if name == "log_level":
             return value.strip().upper()
