@@ -105,7 +105,17 @@ async def test_until_revocations_are_known(world: World) -> None:
 async def test_framework_errors(world: World) -> None:
     """Unknown paths and methods are answered in JSON."""
     missing = await world.http.get("/no/such/path/at/all")
-    assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
+    assert (missing.status_code, missing.json()) == (
+        404,
+        {"success": False, "detail": "File not found: no/such/path/at/all"},
+    )
+    for path in ("/ws", "/apps", "/nothing", "/favicon.ico", "/lab-a/nothing"):
+        assert (await world.http.get(path)).status_code == 404, path
+        posted = await world.http.post(path)
+        assert (posted.status_code, posted.json()) == (405, {"detail": "Method Not Allowed"}), path
+        assert posted.headers["allow"] == "GET"
+    head = await world.http.head("/nothing")
+    assert (head.status_code, head.content) == (404, b"")
     assert (await world.http.get("/a%00b/info")).status_code == 400
     wrong = await world.http.put("/public/services/test-service/test")
     assert (wrong.status_code, wrong.json()) == (405, {"detail": "Method Not Allowed"})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ServiceCli", "add_settings", "check_config", "given_flags", "print_effective", "spread_lists"]
 
 Run: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Check: TypeAlias = Callable[[Settings], None]  # raises ConfigurationError
 Action: TypeAlias = Callable[[Settings, argparse.Namespace], "int | None"]
 
 
@@ -33,10 +34,13 @@ class ServiceCli:
 
     """
 
-    def __init__(self, role: str, *, run: Callable[[], Run], requires: Sequence[str]) -> None:
+    def __init__(
+        self, role: str, *, run: Callable[[], Run], requires: Sequence[str], check: Check | None = None
+    ) -> None:
         self.role = role
         self._run = run  # imports the service: check-config and --help stay quick
         self._requires = tuple(requires)
+        self._check = check
         self.parser = argparse.ArgumentParser(prog=f"hypha-{role}", allow_abbrev=False)
         self.parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
         self._verbs: SubParsers = self.parser.add_subparsers(metavar="COMMAND", required=True)
@@ -80,6 +84,8 @@ class ServiceCli:
         from .telemetry import configure_logging
 
         settings.require(*self._requires)
+        if self._check is not None:
+            self._check(settings)
         if settings.print_config:
             print_effective(settings, self.role, sys.stderr)
         configure_logging(settings, self.role)
@@ -87,6 +93,8 @@ class ServiceCli:
 
     def _check_config(self, settings: Settings, parsed: argparse.Namespace) -> None:
         check_config(settings, self.role, self._requires)
+        if self._check is not None:
+            self._check(settings)
 
 
 def check_config(settings: Settings, role: str, requires: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "PeerNotFound",
     "PermissionDenied",
     "QuotaExceeded",
+    "RequestTimeout",
     "Unauthorized",
     "Unavailable",
     "UnsupportedMediaType",
@@ -80,6 +81,12 @@ class NotAcceptable(HyphaError):
     """There is a result, but not in the format that was asked for."""
 
     status, code, rpc_type = 406, "not_acceptable", "ValueError"
+
+
+class RequestTimeout(HyphaError):
+    """The caller does not send what it announced."""
+
+    status, code, rpc_type = 408, "request_timeout", "TimeoutError"
 
 
 class Conflict(HyphaError):

@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -20,6 +22,7 @@ _KEY = "hypha.option"
 _TRUE = frozenset({"true", "1", "yes", "y", "on"})
 _FALSE = frozenset({"false", "0", "no", "n", "off", ""})
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+_PLAIN_WORD = re.compile(r"[^\s,'\"]+")
 _MASK = "********"
 
 
@@ -165,7 +168,7 @@ def _to_number(value: object, like: int | float) -> int | float:
 
 def _to_words(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        return tuple(value.replace(",", " ").split())
+        return _split(value)
     if isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value):
         return tuple(value)
     raise ValueError(f"must be a list of words, not {value!r}")
@@ -175,8 +178,19 @@ def _written(value: OptionValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return " ".join(value)
+        return " ".join(word if _PLAIN_WORD.fullmatch(word) else shlex.quote(word) for word in value)
     return str(value)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Split words at blanks and commas; quotes, as in a shell, keep them together."""
+    if "'" in text or '"' in text:
+        words = shlex.shlex(text, posix=True, punctuation_chars="")
+        words.whitespace += ","
+        words.whitespace_split, words.commenters, words.escape = True, "", ""
+        with suppress(ValueError):  # a quote that is never closed is one that is meant
+            return tuple(words)
+    return tuple(text.replace(",", " ").split())
 
 
 def _at_least(minimum: float) -> Check:

@@ -162,6 +162,12 @@ class Settings:
     http_burst_limit: float = option(500.0, "HTTP requests at once of one address", roles=_GATEWAY, minimum=1)
     http_authenticated_rate_limit: float = option(1000.0, "the same for a token", roles=_GATEWAY, minimum=1)
     http_authenticated_burst_limit: float = option(5000.0, "the same for a token", roles=_GATEWAY, minimum=1)
+    http_body_timeout: float = option(
+        20.0,
+        "seconds that the body of an HTTP request may take, besides one for each 8 KiB",
+        roles=_GATEWAY,
+        minimum=0.1,
+    )
     workspace_unload_grace_period: float = option(
         60.0, "seconds that an empty workspace stays", roles=_WORKSPACE, minimum=0
     )
@@ -183,7 +189,9 @@ class Settings:
     )
 
     # What it serves besides.
-    static_mounts: tuple[str, ...] = option((), "folders served as they are: /path:./folder …", roles=_GATEWAY)
+    static_mounts: tuple[str, ...] = option(
+        (), "folders served as they are: /path:./folder …", roles=_GATEWAY, check=checks.static_mounts
+    )
     startup_functions: tuple[str, ...] = option(
         (),
         "functions run when the cluster is up: file.py:function or module:function …",

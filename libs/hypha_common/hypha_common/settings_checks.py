@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from . import static_mounts as mounts
 from .errors import BadRequest
 from .ids import ROLE_CLIENTS, check_client_id
 
@@ -17,6 +18,7 @@ __all__ = [
     "root_token",
     "server_id",
     "startup_functions",
+    "static_mounts",
 ]
 
 MIN_SECRET_BYTES = 32
@@ -108,4 +110,12 @@ def startup_functions(value: tuple[str, ...]) -> str | None:
         place, colon, name = entrypoint.rpartition(":")
         if not (colon and place and name):
             return f"must look like file.py:function or module:function, not {entrypoint!r}"
+    return None
+
+
+def static_mounts(value: tuple[str, ...]) -> str | None:
+    try:
+        mounts.static_mounts(value)
+    except ValueError as error:
+        return str(error)
     return None

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 from hypha_common.settings import Settings
 
 from .gateway import Gateway
-from .http import exception_handlers, middleware, routes
+from .http import documents, exception_handlers, middleware, mounts, routes
 from .websocket.asgi_link import AsgiLink
 from .websocket.session import UPGRADE_CLIENT, WebsocketSession
 from .websocket.upgrade import has_old_parameters
@@ -52,17 +52,20 @@ def create_app(
             await gateway.stop()
 
     endpoint = _websocket if websockets else _come_again
-    inside = [WebSocketRoute("/ws", endpoint), *routes()]
+    http = routes()
+    inside = [WebSocketRoute("/ws", endpoint), *mounts(settings.static_mounts), *http]
     base_path = settings.base_path.rstrip("/")
-    return Starlette(
+    app = Starlette(
         routes=[
-            *([Mount(base_path, routes=inside)] if base_path else inside),
+            *([Mount(base_path, routes=inside), *documents()] if base_path else inside),
             WebSocketRoute("/{path:path}", _nothing),
         ],
         middleware=middleware(settings),
         exception_handlers=exception_handlers(),
         lifespan=lifespan,
     )
+    app.state.http_routes = http  # what /openapi.json tells of
+    return app
 
 
 async def _websocket(websocket: WebSocket) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from hypha_common.cli import add_settings, given_flags, print_effective, spread_lists
 from hypha_common.errors import HyphaError
 from hypha_common.settings import Settings, unknown_environment
+from hypha_common.static_mounts import check_folders
 from hypha_common.telemetry import configure_logging
 from hypha_common.version import __version__
 
@@ -59,9 +60,9 @@ def load_settings(parsed: argparse.Namespace | None = None) -> Settings:
     ignored = review({name: flags.get(name) for name in NAMES}, os.environ)
     for sentence in (*ignored, *unknown_environment(os.environ, known=environment_names() | {"HYPHA_FROM_ENV"})):
         print(f"{_PROGRAM}: warning: {sentence}", file=sys.stderr)
-    if parsed is None:
-        return Settings.load()
-    return Settings.load(given_flags(parsed), file=parsed.config)
+    settings = Settings.load() if parsed is None else Settings.load(given_flags(parsed), file=parsed.config)
+    check_folders(settings.static_mounts)  # here, before anything starts
+    return settings
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
-from .routes import exception_handlers, middleware, routes
+from .routes import documents, exception_handlers, middleware, routes
+from .static_files import mounts
 
-__all__ = ["exception_handlers", "middleware", "routes"]
+__all__ = ["documents", "exception_handlers", "middleware", "mounts", "routes"]

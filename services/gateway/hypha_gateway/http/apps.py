@@ -15,9 +15,10 @@ from .arguments import Arguments
 from .caller import caller_in, caller_inside
 from .denials import note_denial
 from .errors import describe_failure, last_error
+from .openapi import ANY_STATUS, Answer, Body, Operation, Parameter, describes
 from .remote import RemoteCaller, resolve
+from .request_body import body_limits, read_body
 from .responses import Scope
-from .service_call import read_body
 
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
@@ -31,10 +32,21 @@ _HEADER_VALUE = re.compile(r"[^\x00\r\n]*")
 _OURS = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})  # the server's own
 
 
+@describes(
+    Operation(
+        "A client's web service",
+        {ANY_STATUS: Answer("What the service answers; errors of the server are plain text", {"*/*": {}})},
+        description="Every method is passed on: to the function that the path names, else to `default`.",
+        parameters=(Parameter("_mode", "which of several services that match"),),
+        body=Body("Whatever the service takes", {"*/*": {}}),
+        tag="apps",
+        token=True,
+    )
+)
 async def app(request: Request) -> Response:
     """Answer ``/{workspace}/apps/{service_id}/{path}`` by a client's web service (contract 01 §5.6, 03 §4)."""
     state: GatewayState = request.app.state.gateway
-    name, service_id = request.path_params["workspace"], request.path_params["service_id"]
+    name, service_id = request.path_params["workspace"], request.path_params["service"]
     inside = await caller_inside(state, request.scope, name)
     try:
         acting = await caller_in(state, request.scope, name)
@@ -53,7 +65,9 @@ async def app(request: Request) -> Response:
         return _text(status, detail)
     if function is None:
         return _text(404, f"Function not found: {path.strip('/')}")
-    body = await read_body(request.receive, dict(request.scope["headers"]), state.settings.max_message_bytes)
+    headers = dict(request.scope["headers"])
+    # As it was sent: the function is told of the encoding as well.
+    body = await read_body(request.receive, headers, body_limits(state.settings), inflate=False)
     event = _event(request, path, body or None, user=inside.user)
     if function == "default":
         event["function_path"] = path
@@ -104,7 +118,7 @@ def _event(request: Request, path: str, body: bytes | None, *, user: dict[str, A
         "state": {},
         "body": body,
         "workspace": request.path_params["workspace"],
-        "service_id": request.path_params["service_id"],
+        "service_id": request.path_params["service"],
         "user": user,
     }
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp
+from starlette_compress import CompressMiddleware, remove_compress_type
 
 from hypha_common.errors import BadRequest, InternalError, PayloadTooLarge
 from hypha_common.settings import Settings
@@ -31,13 +33,19 @@ SECONDS = Histogram(
 )
 RATE_LIMITED = Counter("http_rate_limited", "HTTP requests refused for coming too fast")
 
+_MIN_COMPRESSED_BYTES = 1000
+_STATUSES = frozenset(map(int, HTTPStatus))  # apps may answer with others
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_STREAM = "/rpc"  # frames, most of them binary, each to be seen at once
 _TOO_FAST = b'{"detail":"Rate limit exceeded. Please slow down."}'
+
+
+remove_compress_type("text/event-stream")  # each event is to be seen at once
 
 
 class HttpEdge:
     """
-    What every HTTP request passes: rate limit, body size, CORS, and the catch for errors nobody foresaw.
+    What every HTTP request passes: rate limit, body size, CORS, compression, and the catch for errors nobody foresaw.
 
     One plain ASGI callable, because each layer more costs every call of a service.
 
@@ -45,6 +53,7 @@ class HttpEdge:
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
+        self._compressing = CompressMiddleware(app, minimum_size=_MIN_COMPRESSED_BYTES)
         self._max_body_bytes = settings.max_message_bytes
         self._base_path = settings.base_path.rstrip("/")
         self._cors = CorsPolicy(settings.allow_origins)
@@ -61,7 +70,8 @@ class HttpEdge:
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
         path: str = scope["path"].removeprefix(self._base_path)
-        if origin is not None and not _is_app(path):  # apps say themselves who may read them
+        is_app = _is_app(path)
+        if origin is not None and not is_app:  # apps say themselves who may read them
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                 status, extra, body = self._cors.preflight(origin)
                 await send_body(answer, status, body, b"text/plain; charset=utf-8", extra)
@@ -82,7 +92,8 @@ class HttpEdge:
             await send_error(answer, PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes"))
             return
         try:
-            await self._app(scope, receive, answer)
+            app = self._app if is_app or path == _STREAM else self._compressing
+            await app(scope, receive, answer)
         except Exception:  # the outer edge: whoever asked gets an answer, the operator the reason
             log.exception("http_request_failed", method=scope["method"], path=path)
             if answer.started:
@@ -123,7 +134,8 @@ class _Answer:
             self.started = True
             if self.extra:
                 message["headers"] = [*message.get("headers", ()), *self.extra]
-            _count(self._method, message["status"], time.perf_counter() - self._began)
+            status = message["status"]
+            _count(self._method, status if status in _STATUSES else 0, time.perf_counter() - self._began)
         elif self._method == "HEAD" and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
@@ -135,6 +147,6 @@ _counters: dict[tuple[str, int], Any] = {}  # labels() takes a lock and builds a
 def _count(method: str, status: int, seconds: float) -> None:
     counter = _counters.get((method, status))
     if counter is None:
-        counter = _counters[method, status] = REQUESTS.labels(method, str(status))
+        counter = _counters[method, status] = REQUESTS.labels(method, str(status or "other"))
     counter.inc()
     SECONDS.observe(seconds)

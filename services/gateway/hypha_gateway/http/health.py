@@ -16,6 +16,9 @@ from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.ids import PUBLIC_WORKSPACE
 from hypha_common.subjects import partition_of, role_verb
 
+from .openapi import Answer, Operation, describes
+from .openapi.schemas import reference
+
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
 
@@ -75,6 +78,13 @@ async def _ask(state: GatewayState, name: str, role: str, partition: int) -> Non
         raise Unavailable(f"{name}: {error.message}") from None
 
 
+@describes(
+    Operation(
+        "Whether calls can be served",
+        {200: Answer.json("Yes", reference("Health")), 503: Answer.json("No, and why not", reference("Health"))},
+        tag="operation",
+    )
+)
 async def readiness(request: Request) -> Response:
     """Answer 200 while calls can be served, else 503; balancers take the gateway out of rotation meanwhile."""
     app = request.app
@@ -87,6 +97,7 @@ async def readiness(request: Request) -> Response:
     return JSONResponse(body, status_code=200 if ready else 503, headers=_NO_STORE)
 
 
+@describes(Operation("Whether the process runs", {200: Answer.json("Yes", reference("Health"))}, tag="operation"))
 async def liveness(request: Request) -> Response:
     """Answer 200 as long as the event loop runs: a dependency that is away is no reason to kill this process."""
     state: GatewayState = request.app.state.gateway
@@ -95,6 +106,9 @@ async def liveness(request: Request) -> Response:
     return JSONResponse({"status": "OK", "detail": detail}, headers=_NO_STORE)
 
 
+@describes(
+    Operation("What an operator looks at first", {200: Answer.json("State", reference("Diagnostics"))}, tag="operation")
+)
 async def health(request: Request) -> Response:
     """Answer with what an operator looks at first; never with anything about single users."""
     app = request.app
@@ -111,6 +125,9 @@ async def health(request: Request) -> Response:
     return JSONResponse(body, headers=_NO_STORE)
 
 
+@describes(
+    Operation("Metrics, for Prometheus", {200: Answer("Metrics", {"text/plain": {"type": "string"}})}, tag="operation")
+)
 async def metrics(request: Request) -> Response:
     """Answer with the process's metrics in the Prometheus text format."""
     return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST, **_NO_STORE})

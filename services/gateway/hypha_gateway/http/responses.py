@@ -35,6 +35,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
+_MAX_PIECE_BYTES = 256 * 1024
 RETRY_AFTER_S = b"1"
 _MAX_DISCARDED_BYTES = 256 * 2**20
 _DISCARD_TIMEOUT_S = 10.0
@@ -78,6 +79,14 @@ async def send_body(
             ],
         }
     )
+    if len(body) > _MAX_PIECE_BYTES and content_type == Media.JSON.value:
+        # It may be compressed on its way, which takes milliseconds a piece: frames of others go in between.
+        last = (len(body) - 1) // _MAX_PIECE_BYTES * _MAX_PIECE_BYTES
+        for start in range(0, last, _MAX_PIECE_BYTES):
+            piece = body[start : start + _MAX_PIECE_BYTES]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)
+        body = body[last:]
     await send({"type": "http.response.body", "body": body})
 
 

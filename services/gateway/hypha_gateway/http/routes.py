@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -12,27 +11,29 @@ from starlette.types import ExceptionHandler
 from hypha_common.errors import HyphaError
 from hypha_common.settings import Settings
 
-from . import apps, health, pages, workspaces
+from . import apps, assets, health, pages, workspaces
 from .denials import note_denial
 from .edge import HttpEdge
-from .responses import Receive, Scope, Send, error_response
-from .service_call import answer_call
+from .responses import error_response
+from .service_call import ServiceCalls
 
-if TYPE_CHECKING:
-    from hypha_gateway.state import GatewayState
-
-__all__ = ["exception_handlers", "middleware", "routes"]
+__all__ = ["documents", "exception_handlers", "middleware", "routes"]
 
 
 def routes() -> list[Route]:
     """Return the HTTP routes of the gateway, without base path."""
     return [
         # First, because it is asked for most: each route before it costs every call a pattern match.
-        Route("/{workspace}/services/{service_id}/{function}", ServiceCalls(), methods=["GET", "POST"]),
+        Route(
+            "/{workspace}/services/{service}/{keys}", ServiceCalls(), methods=["GET", "POST"], name="service_function"
+        ),
         Route("/", pages.landing),
         Route("/index.html", pages.landing),
         Route("/login", pages.login),
         Route("/assets/config.json", pages.config),
+        Route("/assets/{name}", assets.asset),
+        Route("/static/{path:path}", assets.static),
+        *documents(),
         Route("/health", health.health),
         Route("/health/liveness", health.liveness),
         Route("/health/readiness", health.readiness),
@@ -40,9 +41,20 @@ def routes() -> list[Route]:
         Route("/{workspace}/info", workspaces.workspace),
         Route("/{workspace}/services", workspaces.redirect_to_slash),
         Route("/{workspace}/services/", workspaces.services),
-        Route("/{workspace}/services/{service_id}", workspaces.service),
-        Route("/{workspace}/apps/{service_id}", workspaces.redirect_to_slash, methods=apps.METHODS),
-        Route("/{workspace}/apps/{service_id}/{path:path}", apps.app, methods=apps.METHODS),
+        Route("/{workspace}/services/{service}", workspaces.service),
+        Route("/{workspace}/apps/{service}", workspaces.redirect_to_slash, methods=apps.METHODS),
+        Route("/{workspace}/apps/{service}/{path:path}", apps.app, methods=apps.METHODS),
+        Route("/{workspace:workspace}", workspaces.redirect_to_slash),
+        Route("/{workspace:workspace}/", pages.workspace_page),
+    ]
+
+
+def documents() -> list[Route]:
+    """Return the routes that tell about the others; they are found with the base path and without it."""
+    return [
+        Route("/openapi.json", pages.openapi),
+        Route("/api-docs", pages.api_docs),
+        Route("/api-redoc", pages.api_redoc),
     ]
 
 
@@ -56,13 +68,13 @@ def exception_handlers() -> dict[type[Exception], ExceptionHandler]:
     return {HyphaError: _hypha_error, HTTPException: _framework_error}
 
 
-class ServiceCalls:
-    """The endpoint of service calls: plain ASGI, for speed."""
+class _Workspace(StringConvertor):
+    """The id of a workspace that has a page: ids that users choose have a hyphen, other paths have none."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state: GatewayState = scope["app"].state.gateway
-        names = scope["path_params"]
-        await answer_call(state, names["workspace"], names["service_id"], names["function"], scope, receive, send)
+    regex = "[^/]*-[^/]*"
+
+
+register_url_convertor("workspace", _Workspace())
 
 
 async def _hypha_error(request: Request, error: Exception) -> Response:
@@ -73,4 +85,14 @@ async def _hypha_error(request: Request, error: Exception) -> Response:
 
 async def _framework_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _nothing_there(request)
     return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
+
+
+def _nothing_there(request: Request) -> Response:
+    """Answer for a path that no route has, or a folder no file: where nothing is to be had nothing can be sent to."""
+    if request.method not in ("GET", "HEAD"):
+        return JSONResponse({"detail": "Method Not Allowed"}, status_code=405, headers={"Allow": "GET"})
+    path = request.scope["path"].strip("/")
+    return JSONResponse({"success": False, "detail": f"File not found: {path}"}, status_code=404)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from hypha_common.errors import BadRequest, HyphaError, PayloadTooLarge, UnsupportedMediaType
+from hypha_common.errors import HyphaError
 from hypha_common.ids import Address
 from hypha_common.service_tree import Leaf
 
@@ -11,14 +11,71 @@ from .arguments import Arguments, body_arguments, query_arguments, query_paramet
 from .caller import caller_in
 from .denials import note_denial
 from .errors import describe_failure
+from .openapi import Answer, Body, Operation, Parameter, describes
 from .remote import MANAGER, MANAGER_NAMES, RemoteCaller, resolve
-from .responses import Receive, Scope, Send, discard, encode, send_body, send_error
+from .request_body import BodyLimits, body_limits, read_body
+from .responses import Receive, Scope, Send, encode, send_body, send_error
 from .streaming import is_generator, send_stream
+from .workspaces import MODE
 
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
 
-__all__ = ["answer_call", "read_body"]
+__all__ = ["ServiceCalls", "answer_call"]
+
+_BINARY = {"type": "string", "contentMediaType": "application/msgpack"}
+_PLAIN = {"type": ["string", "number"]}
+
+
+_REMOTE_FAILURES = {
+    404: Answer.error("There is no such workspace, service or function, or the function found something missing"),
+    406: Answer.error("JSON cannot express the result; ask for msgpack"),
+    500: Answer.error("The function failed"),
+    501: Answer.error("The service is of a kind that is not served"),
+    504: Answer.error("The client that offers the service does not answer"),
+}
+_RESULT = {
+    200: Answer(
+        "The result. A generator's items come one by one: as events of JSON, ended by `[DONE]`, or as msgpack values",
+        {"application/json": {}, "application/msgpack": _BINARY, "text/event-stream": {"type": "string"}},
+    )
+}
+_CALL = Operation(
+    "Call a function of a service",
+    {**_RESULT, **_REMOTE_FAILURES},
+    description=(
+        "Fields of the query are its arguments: numbers where they look like one, maps where they begin with `{`, "
+        "else text. A header `Content-Type: application/msgpack` asks for the result in that format."
+    ),
+    parameters=(
+        Parameter(
+            "arguments", "the arguments, each a field of its own", {"type": "object", "additionalProperties": _PLAIN}
+        ),
+        MODE,
+    ),
+    token=True,
+)
+_CALL_WITH_BODY = Operation(
+    "Call a function of a service",
+    {**_RESULT, **_REMOTE_FAILURES},
+    description="The result comes in the format of the body.",
+    parameters=(MODE,),
+    body=Body(
+        "A map of arguments by name, or a list of them; no body, no arguments. It may be compressed with gzip",
+        {"application/json": {}, "application/msgpack": _BINARY},
+    ),
+    token=True,
+)
+
+
+@describes(_CALL, post=_CALL_WITH_BODY)
+class ServiceCalls:
+    """The endpoint of service calls: plain ASGI, for speed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state: GatewayState = scope["app"].state.gateway
+        names = scope["path_params"]
+        await answer_call(state, names["workspace"], names["service"], names["keys"], scope, receive, send)
 
 
 async def answer_call(
@@ -29,7 +86,7 @@ async def answer_call(
     media = response_media(headers.get(b"content-type"), headers.get(b"accept"))
     try:
         parameters = query_parameters(scope["query_string"])
-        arguments = await _arguments(scope, receive, headers, parameters, state.settings.max_message_bytes)
+        arguments = await _arguments(scope, receive, headers, parameters, body_limits(state.settings))
         caller = await caller_in(state, scope, workspace)
     except HyphaError as error:
         note_denial(state, scope, error)
@@ -63,31 +120,9 @@ async def answer_call(
 
 
 async def _arguments(
-    scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], parameters: dict[str, str], max_bytes: int
+    scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], parameters: dict[str, str], limits: BodyLimits
 ) -> Arguments:
     if scope["method"] != "POST":
         return query_arguments(parameters)
-    body = await read_body(receive, headers, max_bytes)
+    body = await read_body(receive, headers, limits)
     return body_arguments(body, request_media(headers.get(b"content-type")))
-
-
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], max_bytes: int) -> bytes:
-    """Return the whole body. Raises PayloadTooLarge beyond ``max_bytes``."""
-    if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity"):
-        raise UnsupportedMediaType("The body must not be compressed")
-    pieces: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("The request ended before its body")
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > max_bytes:
-            pieces.clear()
-            if message.get("more_body"):
-                await discard(receive)
-            raise PayloadTooLarge(f"The request body is larger than {max_bytes} bytes")
-        pieces.append(piece)
-        more = message.get("more_body", False)
-    return b"".join(pieces)

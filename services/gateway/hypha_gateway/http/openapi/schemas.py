@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["PATH_PARAMETERS", "SCHEMAS", "SECURITY_SCHEMES", "reference"]
+
+
+def reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "Error": {
+        "type": "object",
+        "description": "`success` is absent where the request was refused before anything looked at what it asks for.",
+        "required": ["detail"],
+        "properties": {"success": {"const": False}, "detail": {"type": "string", "description": "what went wrong"}},
+    },
+    "ServiceInfo": {
+        "type": "object",
+        "required": ["id"],
+        "properties": {
+            "id": {"type": "string", "examples": ["ws-user-ada/client-1:hello-world"]},
+            "name": _TEXT_OR_NULL,
+            "type": _TEXT_OR_NULL,
+            "description": _TEXT_OR_NULL,
+            "config": {"type": ["object", "null"], "properties": {"visibility": {"type": "string"}}},
+            "service_schema": {"type": ["object", "null"], "description": "its functions, with their parameters"},
+        },
+    },
+    "WorkspaceInfo": {
+        "type": "object",
+        "required": ["id"],
+        "properties": {
+            "id": {"type": "string"},
+            "name": _TEXT_OR_NULL,
+            "description": _TEXT_OR_NULL,
+            "owners": {"type": "array", "items": {"type": "string"}},
+            "persistent": {"type": ["boolean", "null"]},
+            "read_only": {"type": ["boolean", "null"]},
+        },
+    },
+    "Health": {
+        "type": "object",
+        "required": ["status", "detail"],
+        "properties": {"status": {"enum": ["OK", "DOWN"]}, "detail": {"type": ["object", "string"]}},
+    },
+    "Diagnostics": {
+        "type": "object",
+        "required": ["timestamp", "status", "issues", "uptime_seconds"],
+        "properties": {
+            "timestamp": {"type": "string", "format": "date-time"},
+            "status": {"enum": ["HEALTHY", "WARNING", "CRITICAL"]},
+            "issues": {"type": "array", "items": {"type": "string"}},
+            "uptime_seconds": {"type": "number"},
+        },
+    },
+    "ServerConfig": {
+        "type": "object",
+        "required": ["user", "server_id", "hypha_version", "public_base_url"],
+        "properties": {
+            "user": {"type": "object", "required": ["id"], "description": "who looks"},
+            "server_id": {"type": "string"},
+            "hypha_version": {"type": "string"},
+            "public_base_url": {"type": "string"},
+            "local_base_url": {"type": "string"},
+            "login_service_url": {"type": "string"},
+        },
+    },
+}
+
+PATH_PARAMETERS = {
+    "workspace": "id of a workspace, such as `ws-user-ada`, or `public`",
+    "service": (
+        "`service`, `client:service` or `*:service`, each of them also with `@application`; "
+        "`ws` or `~` is the workspace manager"
+    ),
+    "keys": "name of a function; dots lead into nested maps",
+    "path": "the rest of the path",
+    "name": "name of a file",
+}
+
+SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of this hub. Basic credentials with the token as password are taken as well.",
+    },
+    "cookie": {"type": "apiKey", "in": "cookie", "name": "access_token", "description": "Set by the login page."},
+}
