@@ -62,7 +62,7 @@ _CALL_WITH_BODY = Operation(
     parameters=(MODE,),
     body=Body(
         "A map of arguments by name, or a list of them; no body, no arguments. It may be compressed with gzip",
-        {"application/json": {}, "application/msgpack": _BINARY},
+        {"application/json": {"examples": [{"name": "world"}]}, "application/msgpack": _BINARY},
     ),
     token=True,
 )

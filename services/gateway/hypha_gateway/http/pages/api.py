@@ -30,6 +30,7 @@ _PAGE = Template(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>HTTP interface of Hypha</title>
 <link rel="icon" href="data:,">
+<style>body { margin: 0; } .swagger-ui { overflow-x: auto; }</style>
 $style</head>
 <body>
 <div id="api" data-openapi="$base/openapi.json"></div>
