@@ -178,8 +178,12 @@ def _written(value: OptionValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return " ".join(word if _PLAIN_WORD.fullmatch(word) else shlex.quote(word) for word in value)
+        return " ".join(map(_quoted, value))
     return str(value)
+
+
+def _quoted(word: str) -> str:
+    return word if _PLAIN_WORD.fullmatch(word) else "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def _split(text: str) -> tuple[str, ...]:

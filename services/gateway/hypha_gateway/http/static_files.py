@@ -41,7 +41,11 @@ class _Folder(StaticFiles):
 
     def get_path(self, scope: Scope) -> str:
         path = super().get_path(scope)
-        return _INDEX if path == os.curdir else path
+        if path == os.curdir:
+            return _INDEX
+        if scope["path"].endswith("/"):  # no folder inside has a page of its own, and a file is none
+            raise HTTPException(404)
+        return path
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         try:
@@ -56,8 +60,9 @@ class _Folder(StaticFiles):
     ) -> Response:
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(_HEADERS)
-        names = {name for name, _ in scope["headers"]}
-        if b"accept-encoding" in names and b"range" not in names and "etag" in response.headers:
+        request = dict(scope["headers"])
+        coded = request.get(b"accept-encoding", b"identity") != b"identity" and b"range" not in request
+        if coded and "etag" in response.headers:
             # It may be compressed on its way: the same file, not the same bytes.
             response.headers["etag"] = f"W/{response.headers['etag']}"
         return response

@@ -63,7 +63,7 @@ async def config(request: Request) -> Response:
 
 def _server_info(settings: Settings) -> dict[str, object]:
     return {
-        "server_id": settings.server_id,
+        "server_id": settings.startup_client,
         "hypha_version": __version__,
         "public_base_url": settings.public_base_url,
         "local_base_url": settings.local_base_url,

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from hypha_common.errors import HyphaError, PermissionDenied, Unauthorized
 from hypha_gateway.http.caller import Caller, caller_in, workspace_info
+from hypha_gateway.http.denials import note_denial
 from hypha_gateway.http.openapi import Answer, Operation, describes
 from hypha_gateway.http.workspaces import ask_manager
 
@@ -48,12 +49,14 @@ async def workspace_page(request: Request) -> Response:
     base_path = state.settings.base_path.rstrip("/")
     try:
         caller = await caller_in(state, request.scope, name)
-    except Unauthorized:
+    except Unauthorized as error:
+        note_denial(state, request.scope, error)
         return _refused(name, "Your login is no longer good.", 401, base_path)
     listed = await ask_manager(state, caller, "list_services", name)
     services = [service for service in listed if not str(service.get("id")).endswith(f":{_OWN_SERVICE}")]
     info = await _info(state, caller, name)
     if info is None and not services:
+        note_denial(state, request.scope, PermissionDenied(f"Nothing to be seen in {name}"))
         return _refused(name, "There is nothing here that you may see.", 403, base_path)
     clients = None if info is None else await _clients(state, caller, name)
     example = _Example(services[0] if services else None)
