@@ -72,7 +72,9 @@ _REFUSED = (
 
 
 @pytest.mark.parametrize("flags", _SETTINGS)
-def test_flags_that_are_settings(capsys: pytest.CaptureFixture[str], flags: str) -> None:
+def test_flags_that_are_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: str) -> None:
+    for folder in ("a", "b"):  # for those that name folders
+        (tmp_path / folder).mkdir()
     assert main(["check-config", *flags.split()]) == 0
     shown = capsys.readouterr()
     assert f"  {_SETTINGS[flags]}" in shown.out
@@ -126,7 +128,7 @@ def test_lists_in_the_environment(capsys: pytest.CaptureFixture[str], tmp_path: 
 def test_lists_in_the_configuration_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "hypha.toml").write_text('startup_functions = ["a b.py:f", "b:g"]\n')
     assert main(["check-config", "--config", "hypha.toml"]) == 0
-    assert "startup_functions = a b.py:f b:g  (file hypha.toml)" in capsys.readouterr().out
+    assert "startup_functions = 'a b.py:f' b:g  (file hypha.toml)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["a/b", "hypha-auth", "a b:c", "client-http-x"])
