@@ -18,7 +18,7 @@ async def codec(stack: Settings) -> AsyncIterator[TokenCodec]:
     """Run an auth service; return what reads its tokens."""
     auth = Auth(stack, on_fatal=pytest.fail)
     await auth.start()
-    yield TokenCodec(stack.jwt_secret)
+    yield auth.security.codec
     await auth.stop()
 
 

@@ -33,6 +33,18 @@ ROOT_TOKEN = "r" * 64
 URL = "http://gateway.example"
 
 
+# Of the example in RFC 7517 appendix A.1.
+PUBLIC_KEY = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+    "use": "sig",
+    "alg": "ES256",
+    "kid": "1",
+}
+
+
 class Provider:
     """A client with services: a real RpcPeer that stands where a gateway would deliver its frames."""
 
@@ -256,7 +268,7 @@ async def world(nats_url: str, request: pytest.FixtureRequest) -> AsyncIterator[
         events.extend(message["events"])
 
     async def policy(message: dict[str, Any]) -> dict[str, Any]:
-        return {"blocks": [], "keys": [], "custom_auth": None}
+        return {"blocks": [], "keys": [PUBLIC_KEY], "custom_auth": None}
 
     await workspace_bus.serve("workspace", "resolve", registry.resolve)
     await workspace_bus.serve("workspace", "info", registry.info)

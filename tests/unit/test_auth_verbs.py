@@ -6,22 +6,14 @@ from typing import Any
 
 import pytest
 
-from hypha_auth.announcing import Announcer
-from hypha_auth.audit_repository import AuditRows
-from hypha_auth.block_repository import BlockRows
-from hypha_auth.blocking import BlockVerbs
-from hypha_auth.policy import SecurityVerbs
-from hypha_auth.repository import RevokedTokenRows
-from hypha_auth.verbs import AuthVerbs
-from hypha_common.audit import Audit
+from hypha_auth.cluster_security import ClusterSecurity
 from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import BadRequest, HyphaError, PermissionDenied, Unauthorized
 from hypha_common.principal import Permission, Principal, Scope, root_principal
-from hypha_common.security_feed import Security, SecurityFeed
+from hypha_common.settings import Settings
 from hypha_common.subjects import role_verb
 from hypha_common.tokens import TokenCodec, TokenKind
-from hypha_common.verifier import RootToken, TokenVerifier
 from tests.fixtures.auth import (
     ROOT_TOKEN,
     SECRET,
@@ -46,44 +38,29 @@ LIFE_S = 1000.0
 class Replica:
     """One auth service, as far as its verbs go."""
 
-    def __init__(self, bus: Bus, database: Database) -> None:
+    def __init__(self, bus: Bus, database: Database, settings: Settings) -> None:
         self.bus = bus
-        self.security = Security()
-        self.revoked = self.security.revoked
-        self.verifier = TokenVerifier(CODEC, self.revoked)
-        rows, blocks = RevokedTokenRows(database.home), BlockRows(database.home)
-        self.events = AuditRows(database.home)
-        self.audit = Audit(bus, store=self.events.add)
-        self.source = SecurityVerbs(revoked=rows, blocks=blocks, audit=self.events)
-        self.feed = SecurityFeed(bus, self.security, self.source)
-        self.blocking = BlockVerbs(rows=blocks, announcer=Announcer(bus), audit=self.audit)
-        self.verbs = AuthVerbs(
-            codec=CODEC,
-            verifier=self.verifier,
-            root=RootToken(ROOT_TOKEN),
-            revoked=self.revoked,
-            rows=rows,
-            announcer=Announcer(bus),
-            audit=self.audit,
-            reconnection_life_s=LIFE_S,
+        self.security = ClusterSecurity(
+            settings.replace(reconnection_token_life_time=LIFE_S), home=database.home, bus=bus
         )
+        self.revoked = self.security.known.revoked
+        self.verifier, self.source = self.security.verifier, self.security.source
 
     async def start(self) -> None:
-        await self.feed.start()
-        await self.feed.ready.wait()
-        for verbs in (self.verbs, self.source, self.blocking):
-            await verbs.serve(self.bus)
+        await self.security.start()
+        await self.security.serve()
         await self.bus.flush()
 
     async def stop(self) -> None:
-        await self.audit.close()
-        await self.feed.stop()
+        await self.security.stop()
         await self.bus.close()
 
 
 @pytest.fixture
-async def replicas(bus: Bus, nats_url: str, auth_database: Database) -> AsyncIterator[list[Replica]]:
-    started = [Replica(await start_bus(nats_url, "auth"), auth_database) for _ in range(2)]
+async def replicas(
+    bus: Bus, nats_url: str, auth_database: Database, auth_settings: Settings
+) -> AsyncIterator[list[Replica]]:
+    started = [Replica(await start_bus(nats_url, "auth"), auth_database, auth_settings) for _ in range(2)]
     for replica in started:
         await replica.start()
     yield started
@@ -119,10 +96,10 @@ async def test_authenticate(ask: Any) -> None:
     assert isinstance(await refused(ask, "authenticate"), BadRequest)
 
 
-async def test_issue(ask: Any) -> None:
+async def test_issue(ask: Any, replicas: list[Replica]) -> None:
     """generate_token, over the bus."""
     answer = await ask("issue", user=ALICE.dump(), config={"permission": "read", "expires_in": 60}, workspace=HOME)
-    token = CODEC.verify(answer["token"])
+    token = replicas[0].verifier.verify(answer["token"])
     assert token.principal.parent == "alice"
     assert token.principal.permission(HOME) is Permission.READ
     error = await refused(ask, "issue", user=BOB.dump(), config=None, workspace=HOME)
@@ -166,11 +143,11 @@ async def test_revoke(ask: Any, replicas: list[Replica]) -> None:
 
 
 async def test_revoked_before_a_replica_starts(
-    ask: Any, nats_url: str, auth_database: Database, replicas: list[Replica]
+    ask: Any, nats_url: str, auth_database: Database, auth_settings: Settings, replicas: list[Replica]
 ) -> None:
     token = CODEC.sign(ALICE, life_s=60)
     await ask("revoke", token=token, user=ALICE.dump())
-    late = Replica(await start_bus(nats_url, "auth"), auth_database)
+    late = Replica(await start_bus(nats_url, "auth"), auth_database, auth_settings)
     await late.start()
     with pytest.raises(Unauthorized):
         late.verifier.verify(token)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from http_support import World
+from http_support import PUBLIC_KEY, World
 
 from hypha_common.principal import Permission
 
@@ -46,6 +46,14 @@ async def test_pages(world: World) -> None:
     assert config["login_service_url"] == "http://127.0.0.1:9527/public/services/hypha-login"
 
 
+async def test_jwks(world: World) -> None:
+    """The public keys are anybody's, also with a token that is no good."""
+    for headers in ({}, {"Authorization": "Bearer x.y.z"}):
+        answer = await world.http.get("/.well-known/jwks.json", headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"keys": [PUBLIC_KEY]})
+        assert answer.headers["cache-control"] == "public, max-age=300"
+
+
 @pytest.mark.parametrize("world", [{"base_path": "/hub"}], indirect=True)
 async def test_base_path(world: World) -> None:
     """Every path may have a prefix."""
@@ -54,6 +62,8 @@ async def test_base_path(world: World) -> None:
     assert (await world.http.get("/hub/public/services")).headers["location"] == "/hub/public/services/"
     assert (await world.http.get("/hub/health/liveness")).status_code == 200
     assert (await world.http.get("/public/services/test-service/test?x=1")).status_code == 404
+    for path in ("/.well-known/jwks.json", "/hub/.well-known/jwks.json"):
+        assert (await world.http.get(path)).json() == {"keys": [PUBLIC_KEY]}
     event = (await world.http.get("/hub/public/apps/pages/")).json()
     assert (event["path"], event["raw_path"]) == ("/", "/")
 

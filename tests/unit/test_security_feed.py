@@ -124,7 +124,7 @@ async def test_listed_at_start(bus: Bus) -> None:
         await asyncio.wait_for(feed.ready.wait(), 2)
         assert {"a", "b", "c"} <= {token for token in "abc" if token in security.revoked}
         assert is_blocked(security)
-        assert (security.keys, security.custom_auth) == ([{"kid": "k"}], {"client": "x"})
+        assert (security.keys.jwks, security.custom_auth) == ([{"kid": "k"}], {"client": "x"})
 
 
 async def test_not_ready_without_a_list(bus: Bus) -> None:

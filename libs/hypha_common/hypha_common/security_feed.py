@@ -11,6 +11,7 @@ import structlog
 from .blocks import Block, BlockList
 from .bus import Bus, Subscription
 from .errors import HyphaError
+from .keys import PublicKeys
 from .revocation import Entry, RevokedTokens
 from .subjects import broadcast, role_verb
 from .wire import pack, unpack
@@ -33,7 +34,7 @@ class Security:
 
     revoked: RevokedTokens = field(default_factory=RevokedTokens)
     blocks: BlockList = field(default_factory=BlockList)
-    keys: list[dict[str, Any]] = field(default_factory=list)  # public keys of the cluster's signing keys, as JWK
+    keys: PublicKeys = field(default_factory=PublicKeys)  # of the cluster's signing keys
     custom_auth: dict[str, Any] | None = None  # how a server app judges tokens in place of the cluster
 
 
@@ -74,8 +75,9 @@ class SecurityFeed:
 
     async def start(self) -> None:
         """Subscribe, then begin to list: what happens in between is seen twice rather than not at all."""
-        self._subscription = await self._bus.subscribe(broadcast(_TOPIC), self._announced)
-        self._bus.on_reconnected.append(self._relist)
+        if self._subscription is None:  # else an earlier try got that far
+            self._subscription = await self._bus.subscribe(broadcast(_TOPIC), self._announced)
+            self._bus.on_reconnected.append(self._relist)
         await self._bus.flush()
         self._task = asyncio.create_task(self._keep_up(), name="security-feed")
 
@@ -144,7 +146,7 @@ class SecurityFeed:
     def _take_policy(self, policy: Policy) -> None:
         blocks = [Block.load(block) for block in policy["blocks"]]
         self._security.blocks.replace(blocks)
-        self._security.keys = list(policy["keys"])
+        self._security.keys.replace(policy["keys"])
         self._security.custom_auth = policy["custom_auth"]
         self._tell_policy()
 

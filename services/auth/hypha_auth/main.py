@@ -7,27 +7,17 @@ from typing import Any
 
 import structlog
 
-from hypha_common.audit import Audit
 from hypha_common.bus import Bus
 from hypha_common.db import Database
-from hypha_common.errors import HyphaError, Unavailable
+from hypha_common.errors import DeadlineExceeded, HyphaError, Unavailable
 from hypha_common.rpc import RoleHost
-from hypha_common.security_feed import Security, SecurityFeed
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch, serve_status
-from hypha_common.tokens import TokenCodec
-from hypha_common.verifier import RootToken, TokenVerifier
 
-from .announcing import Announcer
-from .audit_repository import AuditRows
-from .block_repository import BlockRows
-from .blocking import BlockVerbs
+from .cluster_security import ClusterSecurity
 from .migrate import is_current
 from .ownership import Ownership
 from .people import People
-from .policy import SecurityVerbs
-from .repository import RevokedTokenRows
-from .verbs import AuthVerbs
 from .waiters import Waiters
 
 __all__ = ["Auth", "run"]
@@ -45,35 +35,13 @@ class Auth:
         settings.require("nats_url", "database_url", "jwt_secret")
         self.bus = Bus.from_settings(settings, "auth", on_fatal=on_fatal)
         self.database = Database(settings.database_url, application="hypha-auth", pool_size=settings.database_pool_size)
-        codec = TokenCodec(
-            settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace
-        )
-        home = self.database.home
-        security, announcer = Security(), Announcer(self.bus)
-        self._audit_retention_s = settings.audit_retention
-        self._rows = RevokedTokenRows(home)
-        self._blocks = BlockRows(home)
-        self._audit_rows = AuditRows(home)
-        self.audit = Audit(self.bus, store=self._audit_rows.add)
-        self._security_verbs = SecurityVerbs(revoked=self._rows, blocks=self._blocks, audit=self._audit_rows)
-        self._block_verbs = BlockVerbs(rows=self._blocks, announcer=announcer, audit=self.audit)
-        self._feed = SecurityFeed(self.bus, security, self._security_verbs)
+        self.security = ClusterSecurity(settings, home=self.database.home, bus=self.bus)
         self._waiters = Waiters(self.bus)
-        self._verbs = AuthVerbs(
-            codec=codec,
-            verifier=TokenVerifier(codec, security.revoked),
-            root=RootToken(settings.root_token),
-            revoked=security.revoked,
-            rows=self._rows,
-            announcer=announcer,
-            audit=self.audit,
-            reconnection_life_s=settings.reconnection_token_life_time,
-        )
         self.people = People(
             settings,
-            home=home,
-            codec=codec,
-            verify=self._verbs.verify,
+            home=self.database.home,
+            codec=self.security.codec,
+            verify=self.security.verbs.verify,
             owned=Ownership(self.bus).permission,
             waiters=self._waiters,
         )
@@ -90,16 +58,13 @@ class Auth:
         done(self.bus.close)
         await self.bus.connect()
         await _until(lambda: is_current(self.database.home.url), otherwise="schema_missing")
-        done(self._feed.stop)
-        await self._feed.start()
-        await self._feed.ready.wait()
+        done(self.security.stop)
+        await _until(self._security_started, otherwise="security_unknown")
         done(self.people.close)
         done(self._waiters.stop)
         await self._waiters.start()
-        done(self.audit.close)
         done(self.bus.stop_serving)
-        for verbs in (self._security_verbs, self._verbs, self._block_verbs):
-            await verbs.serve(self.bus)
+        await self.security.serve()
         done(self.host.close)
         await self.host.start()
         sweeping = asyncio.create_task(self._sweep(), name="sweep")
@@ -117,13 +82,15 @@ class Auth:
         lacks = [] if self._serving else ["starting"]
         return lacks if self.bus.is_connected else [*lacks, "the bus is not connected"]
 
+    async def _security_started(self) -> bool:
+        await self.security.start()
+        return True
+
     async def _sweep(self) -> None:
         while True:
             try:
                 await self.people.sweep()
-                for expired in (self._rows, self._blocks):
-                    await expired.delete_expired()
-                await self._audit_rows.delete_older(self._audit_retention_s)
+                await self.security.sweep()
             except HyphaError as error:
                 log.warning("sweep_failed", error=str(error))
             await asyncio.sleep(_SWEEP_INTERVAL_S)
@@ -169,7 +136,7 @@ async def _until(condition: Callable[[], Awaitable[bool]], *, otherwise: str) ->
         try:
             if await condition():
                 return
-        except Unavailable as error:
+        except (Unavailable, DeadlineExceeded) as error:
             reason = str(error)
         if not told:
             log.warning(otherwise, reason=reason or "run: hypha-auth migrate")

@@ -9,6 +9,7 @@ from hypha_common.security_feed import Policy
 
 from .audit_repository import AuditRows
 from .block_repository import BlockRows
+from .key_ring import KeyRing
 from .repository import RevokedTokenRows
 
 __all__ = ["SecurityVerbs"]
@@ -21,18 +22,20 @@ class SecurityVerbs:
     """
     Tells every process what it must know to judge callers, and takes down what they have judged.
 
-    Verbs ``revoked``, ``policy`` and ``audit``; and the auth service's own :class:`hypha_common.security_feed.Source`.
+    Verbs ``revoked``, ``policy``, ``jwks`` and ``audit``. What the auth service itself must know, it is told here, too.
 
     """
 
-    def __init__(self, *, revoked: RevokedTokenRows, blocks: BlockRows, audit: AuditRows) -> None:
+    def __init__(self, *, revoked: RevokedTokenRows, blocks: BlockRows, ring: KeyRing, audit: AuditRows) -> None:
         self._revoked = revoked
         self._blocks = blocks
+        self._ring = ring
         self._audit = audit
 
     async def serve(self, bus: Bus) -> None:
         await bus.serve("auth", "revoked", self.revoked_page)
         await bus.serve("auth", "policy", lambda message: self.policy())
+        await bus.serve("auth", "jwks", self.jwks)
         await bus.serve("auth", "audit", self.store)
 
     async def revoked(self) -> list[Entry]:
@@ -50,8 +53,12 @@ class SecurityVerbs:
 
     async def policy(self) -> Policy:
         """Return everything that may be taken back: ``{blocks, keys, custom_auth}``."""
-        blocks = await self._blocks.current()
-        return {"blocks": [block.dump() for block in blocks], "keys": [], "custom_auth": None}
+        blocks, keys = await self._blocks.current(), await self._ring.refresh()
+        return {"blocks": [block.dump() for block in blocks], "keys": keys, "custom_auth": None}
+
+    async def jwks(self, message: dict[str, Any]) -> dict[str, Any]:
+        """``{}`` -> ``{keys}``: the public keys with which tokens are verified (RFC 7517)."""
+        return {"keys": await self._ring.refresh()}
 
     async def store(self, message: dict[str, Any]) -> None:
         """``{events}``: security events, as :class:`hypha_common.audit.Audit` sends them."""

@@ -10,11 +10,12 @@ from hypha_common.bus import Bus
 from hypha_common.errors import BadRequest, PermissionDenied, Unauthorized
 from hypha_common.principal import Permission, Principal
 from hypha_common.revocation import RevokedTokens
-from hypha_common.tokens import EXPIRED, TokenCodec, TokenKind, VerifiedToken
+from hypha_common.tokens import EXPIRED, TokenCodec, TokenKind, UnknownKey, VerifiedToken
 from hypha_common.verifier import RootToken, TokenVerifier
 
 from .announcing import Announcer
 from .issuing import TokenConfig, issue
+from .key_ring import KeyRing
 from .repository import RevokedTokenRows
 
 __all__ = ["AuthVerbs"]
@@ -34,6 +35,7 @@ class AuthVerbs:
         self,
         *,
         codec: TokenCodec,
+        ring: KeyRing,
         verifier: TokenVerifier,
         root: RootToken,
         revoked: RevokedTokens,
@@ -43,6 +45,7 @@ class AuthVerbs:
         reconnection_life_s: float,
     ) -> None:
         self._codec = codec
+        self._ring = ring
         self._verifier = verifier
         self._root = root
         self._revoked = revoked
@@ -61,7 +64,12 @@ class AuthVerbs:
 
     async def authenticate(self, message: dict[str, Any]) -> dict[str, Any]:
         """``{token}`` -> the dump of a VerifiedToken."""
-        return self.verify(_text(message, "token")).dump()
+        token = _text(message, "token")
+        try:
+            return self.verify(token).dump()
+        except UnknownKey:
+            await self._ring.refresh_for_unknown()
+            return self.verify(token).dump()
 
     async def issue(self, message: dict[str, Any]) -> dict[str, str]:
         """``{user, config, workspace, owner?}`` -> ``{token}``; ``owner``: the workspace's record names the caller."""

@@ -57,10 +57,8 @@ class Gateway:
         self.sessions: set[Session] = set()
         self.table = ConnectionTable()
         self.bus = Bus.from_settings(settings, "gateway", on_fatal=on_fatal)
-        self.codec = TokenCodec(
-            settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace
-        )
-        self.security = Security()
+        self.codec = TokenCodec.from_settings(settings)
+        self.security = Security(keys=self.codec.keys.ring)
         self.blocks = self.security.blocks
         self.audit = Audit(self.bus)
         self.credentials = Credentials()

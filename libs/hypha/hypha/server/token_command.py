@@ -23,10 +23,10 @@ def generate_token(arguments: Sequence[str]) -> int:
     try:
         settings = Settings.load({"data_dir": parsed.data_dir}, file=parsed.config)
         secret = settings.jwt_secret or DataDirectory(settings.data_dir).read_secrets().jwt_secret
-        names = (settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace)
         if parsed.expires_in <= 0:
             raise BadRequest("--expires-in must be greater than 0")
-        print(TokenCodec(secret, *names).sign(_principal(parsed), life_s=parsed.expires_in))
+        codec = TokenCodec.from_settings(settings.replace(jwt_secret=secret))
+        print(codec.sign(_principal(parsed), life_s=parsed.expires_in))
     except HyphaError as error:
         print(f"{_PROGRAM}: {error}", file=sys.stderr)
         return 1

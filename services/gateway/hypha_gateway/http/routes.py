@@ -14,6 +14,7 @@ from hypha_common.settings import Settings
 from . import apps, assets, health, pages, workspaces
 from .denials import note_denial
 from .edge import HttpEdge
+from .jwks import jwks
 from .responses import error_response
 from .service_call import ServiceCalls
 
@@ -55,6 +56,7 @@ def documents() -> list[Route]:
         Route("/openapi.json", pages.openapi),
         Route("/api-docs", pages.api_docs),
         Route("/api-redoc", pages.api_redoc),
+        Route("/.well-known/jwks.json", jwks),
     ]
 
 

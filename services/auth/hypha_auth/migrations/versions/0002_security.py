@@ -31,6 +31,10 @@ def upgrade() -> None:
         _time("retired_at", nullable=True),
         _time("last_expiry", now=True),  # no token that it signed lives longer
     )
+    # At most one key signs: replicas that make one at the same time agree on the first.
+    op.execute(
+        "CREATE UNIQUE INDEX signing_keys_current ON signing_keys ((retired_at IS NULL)) WHERE retired_at IS NULL"
+    )
     op.create_table(
         "audit_events",
         sa.Column("number", sa.BigInteger, sa.Identity(always=True), primary_key=True),
