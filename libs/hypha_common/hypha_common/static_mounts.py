@@ -13,6 +13,7 @@ __all__ = ["RESERVED_NAMES", "StaticMount", "check_folders", "static_mounts"]
 # First parts of paths that mean something, now or when a feature is switched on.
 RESERVED_NAMES = frozenset(
     {
+        ".well-known",
         "a2a",
         "api-docs",
         "api-redoc",

@@ -7,6 +7,9 @@ from starlette.responses import JSONResponse, Response
 
 from hypha_common.errors import Unavailable
 
+from .openapi import Answer, Operation, describes
+from .openapi.schemas import reference
+
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
 
@@ -16,6 +19,17 @@ __all__ = ["jwks"]
 _HEADERS = {"Cache-Control": "public, max-age=300"}
 
 
+@describes(
+    Operation(
+        "Public keys of this hub's tokens",
+        {
+            200: Answer.json("JSON Web Key Set (RFC 7517)", reference("KeySet")),
+            503: Answer.error("Not able to tell right now; try again"),
+        },
+        "A token whose header names one of these keys can be verified with it by anybody.",
+        tag="operation",
+    )
+)
 async def jwks(request: Request) -> Response:
     """``GET /.well-known/jwks.json``: the public keys with which anybody can verify the cluster's tokens (RFC 7517)."""
     state: GatewayState = request.app.state.gateway

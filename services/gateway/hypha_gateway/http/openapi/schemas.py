@@ -57,6 +57,20 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "uptime_seconds": {"type": "number"},
         },
     },
+    "KeySet": {
+        "type": "object",
+        "required": ["keys"],
+        "properties": {
+            "keys": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["kty", "kid", "alg", "use"],
+                    "properties": {"kty": {"const": "EC"}, "alg": {"const": "ES256"}, "use": {"const": "sig"}},
+                },
+            }
+        },
+    },
     "ServerConfig": {
         "type": "object",
         "required": ["user", "server_id", "hypha_version", "public_base_url"],
