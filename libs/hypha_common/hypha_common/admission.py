@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .errors import BadRequest, HyphaError, NotFound, PermissionDenied, QuotaExceeded, Unauthorized
+from .errors import BadRequest, Blocked, HyphaError, NotFound, PermissionDenied, QuotaExceeded, Unauthorized
 from .ids import PUBLIC_WORKSPACE, check_client_id, personal_workspace
 from .names import readable_name
 from .principal import Permission, Principal, Scope, authorize
@@ -191,7 +191,7 @@ def anonymous_principal(*, now: Callable[[], float] = time.time) -> Principal:
 
 def refusal(error: HyphaError) -> Refusal:
     """Return how contract 01 §1.5 tells a client why it was not let in. Not for Unavailable: that is a 503."""
-    if isinstance(error, QuotaExceeded):
+    if isinstance(error, QuotaExceeded | Blocked):
         return Refusal(CLOSE_POLICY, error.message)
     if isinstance(error, Unauthorized) and error.message != REVOKED:
         return Refusal(CLOSE_POLICY, f"Authentication error: {error.message}")

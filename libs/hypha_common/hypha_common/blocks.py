@@ -8,9 +8,9 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeAlias
 
-from .errors import BadRequest, PermissionDenied
+from .errors import BadRequest, Blocked
 
-__all__ = ["Block", "BlockKind", "BlockList", "blocked_id"]
+__all__ = ["Block", "BlockKind", "BlockList", "blocked_id", "is_within"]
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -59,7 +59,7 @@ class BlockList:
         return len(self._users) + len(self._addresses) + len(self._networks)
 
     def check(self, user_ids: Iterable[str], address: str) -> None:
-        """Raise PermissionDenied if one of these users or the peer's address is blocked."""
+        """Raise Blocked if one of these users or the peer's address is blocked."""
         if self._users:
             for user_id in user_ids:
                 self._refuse("User", self._users.get(user_id))
@@ -95,7 +95,7 @@ class BlockList:
 
     def _refuse(self, what: str, block: Block | None) -> None:
         if block is not None and block.until > self._now():
-            raise PermissionDenied(f"{what} is blocked: {block.reason}")
+            raise Blocked(f"{what} is blocked: {block.reason}")
 
 
 def blocked_id(kind: BlockKind, text: object) -> str:
@@ -122,6 +122,12 @@ def _network(text: str) -> Network | None:
         if mapped is not None:
             return IPv4Network((int(mapped), network.prefixlen - 96))
     return network
+
+
+def is_within(address: str, name: str) -> bool:
+    """Tell whether an address is ``name``, or in the network of that name."""
+    peer, network = _network(address), _network(name)
+    return peer is not None and network is not None and _holds(network, peer)
 
 
 def _holds(network: Network, peer: Network) -> bool:

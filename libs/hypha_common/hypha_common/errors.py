@@ -2,6 +2,7 @@ from __future__ import annotations
 
 __all__ = [
     "BadRequest",
+    "Blocked",
     "ConfigurationError",
     "Conflict",
     "DeadlineExceeded",
@@ -73,6 +74,12 @@ class PermissionDenied(HyphaError):
     status, code, rpc_type = 403, "permission_denied", "PermissionError"
 
 
+class Blocked(PermissionDenied):
+    """Whoever asks is kept out, whatever is asked for."""
+
+    code = "blocked"
+
+
 class NotFound(HyphaError):
     status, code, rpc_type = 404, "not_found", "KeyError"
 
@@ -137,6 +144,7 @@ _BY_CODE: dict[str, type[HyphaError]] = {
         BadRequest,
         Unauthorized,
         PermissionDenied,
+        Blocked,
         NotFound,
         NotAcceptable,
         Conflict,

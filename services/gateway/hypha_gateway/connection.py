@@ -52,9 +52,11 @@ class Connection:
         rate: TokenBucket,
         max_queue_bytes: int,
         router: Router,
+        transport: str = "websocket",
     ) -> None:
         self.number = next(_numbers)
         self.link = link
+        self.transport = transport
         self.address = address
         self.generation = generation
         self.principal = principal

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from hypha_common.blocks import is_within
 from hypha_common.errors import BadRequest, NotFound
+from hypha_common.roll_call import answer_roll_call
 from hypha_common.subjects import gateway_verb
 
 from .audience import Audience
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Control"]
 
 log = structlog.get_logger(__name__)
+
+_PAGE = 1000
 
 
 class Control:
@@ -29,10 +33,11 @@ class Control:
         bus = self._gateway.bus
         for verb in ("kick", "subscribe", "unsubscribe", "drain", "connections"):
             await bus.serve_subject(gateway_verb(bus.instance, verb), getattr(self, verb))
+        await answer_roll_call(bus, "gateway", self._gateway.about)
 
     async def kick(self, message: dict[str, Any]) -> dict[str, Any]:
         """
-        End a connection, or all of a workspace (``client_id`` null).
+        End a connection, or all of a workspace (``client_id`` null), a ``user`` and its tokens, or an ``address``.
 
         With ``before_generation`` only an older connection is ended, without a close frame: a newer one took its place.
         With ``generation`` only that very connection is.
@@ -69,29 +74,54 @@ class Control:
         return {"connections": len(self._gateway.table)}
 
     async def connections(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return who is connected here; at most ``limit`` of them."""
+        """
+        Return who is connected here: of a ``workspace``, ``user`` or ``address``, at most ``limit`` after a number.
+
+        ``total`` counts all connections, ``matching`` those that were asked for.
+
+        """
+        after, limit = int(message.get("after") or 0), min(int(message.get("limit", _PAGE)), _PAGE)
+        found = self._selected(message)
+        found.sort(key=lambda connection: connection.number)
         rows = [
             {
+                "number": connection.number,
                 "workspace": connection.address.workspace,
                 "client_id": connection.address.client,
                 "generation": connection.generation,
                 "user": connection.principal.id,
+                "parent": connection.principal.parent,
+                "transport": connection.transport,
                 "remote": connection.link.remote,
                 "connected_at": connection.connected_at,
                 "queued_bytes": connection.link.queued_bytes,
             }
-            for connection in list(self._gateway.table)[: int(message.get("limit", 1000))]
+            for connection in [connection for connection in found if connection.number > after][:limit]
         ]
-        return {"total": len(self._gateway.table), "connections": rows}
+        return {"total": len(self._gateway.table), "matching": len(found), "connections": rows}
 
     def _wanted(self, message: dict[str, Any]) -> list[Connection]:
         workspace, client_id = message.get("workspace"), message.get("client_id")
+        if client_id is None:
+            if not any(isinstance(message.get(name), str) for name in ("workspace", "user", "address")):
+                raise BadRequest("workspace is missing")
+            return self._selected(message)
         if not isinstance(workspace, str):
             raise BadRequest("workspace is missing")
-        if client_id is None:
-            return [c for c in self._gateway.table if c.address.workspace == workspace]
         connection = self._gateway.table.connection(workspace, str(client_id))
         return [] if connection is None else [connection]
+
+    def _selected(self, message: dict[str, Any]) -> list[Connection]:
+        """Return the connections of a workspace, of a user and its tokens, from an address; all where none is named."""
+        workspace, user, address = message.get("workspace"), message.get("user"), message.get("address")
+        found = list(self._gateway.table)
+        if workspace is not None:
+            found = [connection for connection in found if connection.address.workspace == workspace]
+        if user is not None:
+            found = [c for c in found if user in (c.principal.id, c.principal.parent)]
+        if address is not None:
+            found = [connection for connection in found if is_within(connection.link.remote, address)]
+        return found
 
     def _exactly(self, message: dict[str, Any]) -> Connection:
         """Return the connection that a message is about. Raises NotFound where it ended or was replaced."""

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -21,6 +22,7 @@ from .connection import Connection
 from .control import Control
 from .credentials import Credentials
 from .departures import Departures
+from .enforcement import end_blocked
 from .handshake import Handshake
 from .lease import Lease
 from .liveness import Liveness
@@ -38,6 +40,7 @@ __all__ = ["Gateway"]
 log = structlog.get_logger(__name__)
 
 _MAX_WAITING_HANDSHAKES = 2000
+_LIMITS = ("ws_msg_rate_limit", "ws_msg_burst_limit", "http_rate_limit", "http_burst_limit", "max_message_bytes")
 _AUTH_TIMEOUT_S = 1.3  # asked twice: a replica may die with the question in its hands
 
 
@@ -76,6 +79,7 @@ class Gateway:
         self.handshake = Handshake(self, slots=settings.max_concurrent_connections)
         self.feed = SecurityFeed(self.bus, self.security, AuthSource(self.bus))
         self.feed.on_revoked.append(self.credentials.revoked)
+        self.feed.on_policy.append(partial(end_blocked, self.blocks, self.sessions))
         self.state = GatewayState(
             settings=settings,
             bus=self.bus,
@@ -143,6 +147,17 @@ class Gateway:
         """Wait until websockets are accepted, at most ``timeout`` seconds."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.feed.ready.wait(), timeout)
+
+    def about(self) -> dict[str, object]:
+        """Return what this gateway tells when the cluster counts its members."""
+        settings = self.settings
+        return {
+            "address": f"{settings.host}:{settings.port}",
+            "connections": len(self.table),
+            "lease_age_s": round(self._lease.age_s, 1) if self._lease.renewed_at else None,
+            "draining": self.state.draining,
+            "limits": {name: getattr(settings, name) for name in _LIMITS},
+        }
 
     def accepts(self) -> bool:
         """Tell whether a new websocket has a chance; if not, the upgrade is answered 503, which clients try again."""

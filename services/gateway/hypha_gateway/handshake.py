@@ -19,6 +19,7 @@ from hypha_common.version import __version__
 from . import metrics
 from .connection import Connection
 from .denials import record_denial
+from .enforcement import check_blocked
 from .rates import TokenBucket
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Handshake:
             if session.ended:
                 return None
             session.admission = await admit(ConnectRequest.parse(message), self._gateway.authenticator.verify)
+            check_blocked(self._gateway.blocks, session.admission.principal, session.link.remote)
             connection = await self._connect(session, session.admission)
         except HyphaError as error:
             self._note_denial(session, error)
@@ -142,6 +144,7 @@ class Handshake:
             rate=TokenBucket(rate=limit, burst=settings.ws_msg_burst_limit, now=time.monotonic()),
             max_queue_bytes=settings.max_queue_bytes,
             router=self._gateway.router,
+            transport=session.transport,
         )
 
     def _install(self, session: Session, connection: Connection, admission: Admission) -> Connection | None:

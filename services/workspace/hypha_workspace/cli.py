@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hypha_common.cli import ServiceCli
+from hypha_common.operating import add_json
 
 if TYPE_CHECKING:
     from hypha_common.cli import Run
@@ -22,12 +23,43 @@ def build() -> ServiceCli:
         "create or update the tables of this service; safe to run twice and concurrently",
         finds_cluster=False,
     )
-    cli.add("list", _list, "print the workspaces: id, loaded or idle, persistent or temporary, owners")
+    _add_views(cli)
+    _add_deeds(cli)
+    return cli
+
+
+def _add_views(cli: ServiceCli) -> None:
+    listing = cli.add("list", _list, "print the workspaces: id, loaded or idle, persistent or temporary, owners")
+    inspect = cli.add("inspect", _inspect, "print what is known of a workspace")
     clients = cli.add("clients", _clients, "print the clients of a workspace: id, gateway, generation, user, state")
     services = cli.add("services", _services, "print the services of a workspace: id, type, visibility, application")
-    for parser in (clients, services):
+    where = cli.add(
+        "where",
+        _where,
+        "print who is connected where: workspace, client, user, gateway, since, transport, address, state",
+    )
+    where.add_argument("--user", metavar="USER", help="only of this user, and of those it gave tokens to")
+    where.add_argument("--workspace", metavar="WORKSPACE", help="only in this workspace")
+    for parser in (inspect, clients, services):
         parser.add_argument("workspace", metavar="WORKSPACE")
-    return cli
+    for parser in (listing, inspect, clients, services, where):
+        add_json(parser)
+
+
+def _add_deeds(cli: ServiceCli) -> None:
+    ghosts = cli.add(
+        "ghosts", _ghosts, "print clients that for longer than a lease only a gateway, or only the registry, knows"
+    )
+    ghosts.add_argument("--remove", action="store_true", help="remove their rows, or close their sockets")
+    add_json(ghosts)
+    kick = cli.add("kick", _kick, "disconnect a client; it may come back")
+    kick.add_argument("client", metavar="WORKSPACE/CLIENT")
+    kick.add_argument("--code", type=int, default=1000, metavar="N", help="code of the close frame [1000]")
+    kick.add_argument("--reason", default="Admin requested disconnect", help="reason in the close frame")
+    unload = cli.add("unload", _unload, "close a workspace: its clients are told and disconnected")
+    unload.add_argument("workspace", metavar="WORKSPACE")
+    unload.add_argument("--wait", action="store_true", help="wait until every connection is closed")
+    unload.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait [10]")
 
 
 def main() -> None:
@@ -47,19 +79,49 @@ def _migrate(settings: Settings, parsed: argparse.Namespace) -> None:
     migrate(settings)
 
 
-def _list(settings: Settings, parsed: argparse.Namespace) -> None:
+def _list(settings: Settings, parsed: argparse.Namespace) -> int | None:
     from .inspection import print_workspaces
 
-    print_workspaces(settings, parsed)
+    return print_workspaces(settings, parsed)
 
 
-def _clients(settings: Settings, parsed: argparse.Namespace) -> None:
+def _inspect(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .inspection import print_workspace
+
+    return print_workspace(settings, parsed)
+
+
+def _clients(settings: Settings, parsed: argparse.Namespace) -> int | None:
     from .inspection import print_clients
 
-    print_clients(settings, parsed)
+    return print_clients(settings, parsed)
 
 
-def _services(settings: Settings, parsed: argparse.Namespace) -> None:
+def _services(settings: Settings, parsed: argparse.Namespace) -> int | None:
     from .inspection import print_services
 
-    print_services(settings, parsed)
+    return print_services(settings, parsed)
+
+
+def _where(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .inspection import print_presences
+
+    return print_presences(settings, parsed)
+
+
+def _ghosts(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .operating import ghosts
+
+    return ghosts(settings, parsed)
+
+
+def _kick(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .operating import kick_client
+
+    return kick_client(settings, parsed)
+
+
+def _unload(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .operating import unload
+
+    return unload(settings, parsed)

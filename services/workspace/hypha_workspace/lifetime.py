@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .registry.clients import ClientRow
     from .stores import Stores
 
-__all__ = ["Lifetime", "end", "supersede"]
+__all__ = ["Lifetime", "end", "kick_of", "supersede"]
 
 log = structlog.get_logger(__name__)
 
@@ -49,15 +49,20 @@ def supersede(bus: Bus, gateway: str, workspace: str, client_id: str, *, generat
 
 def end(bus: Bus, client: ClientRow, *, code: int, reason: str) -> None:
     """Tell a gateway to close a connection, and no newer one of the same client."""
-    message = {
+    _kick(bus, client.gateway, kick_of(client, code=code, reason=reason))
+
+
+def kick_of(client: ClientRow, *, code: int, reason: str, tell: bool = False) -> dict[str, Any]:
+    """Return the message that ends a connection; ``tell``: the client is told why before its socket is closed."""
+    return {
         "workspace": client.workspace,
         "client_id": client.client_id,
         "generation": client.generation,
         "before_generation": None,
         "code": code,
         "reason": reason,
+        "tell": tell,
     }
-    _kick(bus, client.gateway, message)
 
 
 def _kick(bus: Bus, gateway: str, message: dict[str, Any]) -> None:
@@ -122,6 +127,27 @@ class Lifetime:
             end(self._bus, client, code=1001, reason=f"Workspace unloaded: {workspace}")
         if notify is not None:
             self._events.emit(notify, "workspace_deleted", record.dump())
+
+    async def unload_workspace(self, workspace: str) -> list[ClientRow]:
+        """
+        Close a workspace although clients are in it; they are told. One that is not persistent is deleted.
+
+        Returns the clients that were in it. Raises NotFound, or Conflict for the workspaces that the cluster needs.
+
+        """
+        record = await self._stores.workspaces.get(workspace)
+        if record is None:
+            raise NotFound(f"Workspace not found: {workspace}")
+        if record.system:
+            raise Conflict(f"Workspace {workspace} cannot be unloaded")
+        clients = await self._stores.workspaces.unload(workspace) or []
+        self._events.emit(workspace, "workspace_unloaded", record.dump())
+        for client in clients:
+            self._events.client_disconnected(workspace, client.client_id)
+            message = kick_of(client, code=1001, reason=f"Workspace unloaded: {workspace}", tell=True)
+            _kick(self._bus, client.gateway, message)
+        log.info("workspace_unloaded", workspace=workspace, deleted=not record.persistent, clients=len(clients))
+        return clients
 
     async def run(self) -> None:
         """Sweep until cancelled. A database that is away is tried again at the next pass."""

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from hypha_common.audit import Audit
 from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import HyphaError, Unavailable
@@ -14,6 +15,8 @@ from hypha_common.rpc.host import RoleHost
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch, serve_status
 
+from .admin.backend import AdminBackend
+from .admin.service import create_admin_utils
 from .connections import Connections
 from .events import Events
 from .lifetime import Lifetime
@@ -22,6 +25,7 @@ from .manager.service import create_manager
 from .migrate import database_urls, is_current
 from .queues.service import TaskQueues
 from .registry.resolver import Resolver
+from .registry.usage import Usage
 from .stores import Stores
 
 __all__ = ["run"]
@@ -69,6 +73,12 @@ class WorkspaceService:
         host.add_service(manager, addresses=[MANAGER_ADDRESS])
         queues = TaskQueues(stores.queues, self.bus)
         host.add_service(queues.service())
+        audit = Audit(self.bus)
+        stack.push_async_callback(audit.close)
+        admin = AdminBackend(
+            stores=stores, lifetime=lifetime, usage=Usage(self._database), bus=self.bus, audit=audit, settings=settings
+        )
+        host.add_service(create_admin_utils(admin), addresses=filter(None, [host.root_address]))
         stack.push_async_callback(queues.close)
         await queues.start()
         stack.push_async_callback(host.close)

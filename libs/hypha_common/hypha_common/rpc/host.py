@@ -9,6 +9,7 @@ import structlog
 from hypha_common.envelope import Kind, answer, call, frame, open_envelope
 from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, ROOT_WORKSPACE, Address, role_of
+from hypha_common.roll_call import answer_roll_call
 from hypha_common.subjects import (
     decode_token,
     encode_token,
@@ -114,6 +115,7 @@ class RoleHost:
         await self._bus.serve(self._role, "pin", self._pin, partitions=self._wanted)
         await self._bus.serve(self._role, "ready", self._ready, partitions=self._wanted)
         await self._bus.serve_subject(f"{pinned(self._role, self._bus.instance)}.ping", self._ping)
+        await answer_roll_call(self._bus, self._role, lambda: {"missing": self._missing()})
         await self._bus.flush()
         self._probing = asyncio.get_running_loop().create_task(
             probe(self._bus, self._owing, reply_prefix=self._undeliverable_prefix)

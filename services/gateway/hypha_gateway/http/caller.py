@@ -12,6 +12,7 @@ from hypha_common.principal import Permission, Principal, Scope, authorize
 from hypha_common.scopes import is_specialized
 from hypha_common.subjects import partition_of, role_verb
 from hypha_common.tokens import VerifiedToken
+from hypha_gateway.enforcement import ROOT_USER, check_blocked
 
 from .responses import Scope as HttpScope
 
@@ -25,6 +26,7 @@ __all__ = [
     "caller_inside",
     "identify",
     "identify_at_once",
+    "is_root",
     "token_of",
     "verified_of",
 ]
@@ -108,6 +110,8 @@ async def identify(state: GatewayState, scope: HttpScope) -> VerifiedToken | Non
     if token is not None and not state.revocations_known.is_set():
         raise Unavailable("The server does not know yet which tokens are revoked, please retry")
     verified = None if token is None else await state.authenticator.verify(token)
+    if verified is not None:
+        check_blocked(state.blocks, verified.principal, "")  # of their address the edge has taken care
     if verified is not None and is_specialized(verified.extra_scopes):
         names = list(verified.extra_scopes)
         raise PermissionDenied(f"Specialized token with scopes {names} cannot be used for general workspace access.")
@@ -119,6 +123,15 @@ def verified_of(scope: HttpScope) -> VerifiedToken | None:
     """Return what is known already of the token of a request."""
     verified: VerifiedToken | None = scope.get(_VERIFIED)
     return verified
+
+
+async def is_root(state: GatewayState, scope: HttpScope) -> bool:
+    """Tell whether a request bears root's token."""
+    try:
+        verified = await identify(state, scope)
+    except HyphaError:
+        return False
+    return verified is not None and verified.principal.id == ROOT_USER
 
 
 def identify_at_once(state: GatewayState, scope: HttpScope) -> VerifiedToken | None:

@@ -10,11 +10,13 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp
 from starlette_compress import CompressMiddleware, remove_compress_type
 
-from hypha_common.errors import BadRequest, InternalError, PayloadTooLarge
+from hypha_common.errors import BadRequest, Blocked, HyphaError, InternalError, PayloadTooLarge
 from hypha_common.settings import Settings
+from hypha_gateway.enforcement import check_blocked
 
-from .caller import identify_at_once
+from .caller import identify_at_once, is_root, verified_of
 from .cors import CorsPolicy
+from .denials import note_denial
 from .rate_limit import RateLimiter, client_address
 from .responses import Message, Receive, Scope, Send, discard, send_body, send_error
 
@@ -66,6 +68,7 @@ class HttpEdge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        state: GatewayState = scope["app"].state.gateway
         answer = _Answer(send, scope["method"])
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
@@ -83,13 +86,12 @@ class HttpEdge:
             retry_after = str(max(1, math.ceil(wait_s))).encode()
             await send_body(answer, 429, _TOO_FAST, headers=[(b"retry-after", retry_after)])
             return
-        if "\x00" in path:  # no id holds it, and databases choke on it
-            await send_error(answer, BadRequest("Invalid path"))
-            return
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._max_body_bytes:
+        error = self._unacceptable(path, headers)
+        if error is None and len(state.blocks) and not path.startswith("/health"):
+            error = await self._kept_out(state, scope, headers)
+        if error is not None:
             await discard(receive)
-            await send_error(answer, PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes"))
+            await send_error(answer, error)
             return
         try:
             app = self._app if is_app or path == _STREAM else self._compressing
@@ -100,6 +102,27 @@ class HttpEdge:
                 raise  # a broken answer must not look like a whole one
             await send_error(answer, InternalError("Internal server error"))
 
+    def _unacceptable(self, path: str, headers: dict[bytes, bytes]) -> HyphaError | None:
+        if "\x00" in path:  # no id holds it, and databases choke on it
+            return BadRequest("Invalid path")
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            return PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes")
+        return None
+
+    async def _kept_out(self, state: GatewayState, scope: Scope, headers: dict[bytes, bytes]) -> Blocked | None:
+        """Return why a request is refused, where its user or its address is blocked; only asked while anybody is."""
+        verified = verified_of(scope)
+        try:
+            check_blocked(state.blocks, None if verified is None else verified.principal, _address(scope, headers))
+        except Blocked as error:
+            # Root's own token is not one of those that are understood at once.
+            if verified is None and await is_root(state, scope):
+                return None
+            note_denial(state, scope, error)
+            return error
+        return None
+
     def _wait(self, scope: Scope, headers: dict[bytes, bytes]) -> float:
         """Count the request. Return 0, or the seconds that the caller should wait."""
         state: GatewayState = scope["app"].state.gateway
@@ -108,8 +131,12 @@ class HttpEdge:
             if verified is not None:
                 parts = (verified.principal.id, verified.workspace, verified.client_id)
                 return self._by_identity.take(":".join(part for part in parts if part))
-        peer = scope.get("client")
-        return self._by_address.take(client_address(peer[0] if peer else "", headers.get(b"x-forwarded-for", b"")))
+        return self._by_address.take(_address(scope, headers))
+
+
+def _address(scope: Scope, headers: dict[bytes, bytes]) -> str:
+    peer = scope.get("client")
+    return client_address(peer[0] if peer else "", headers.get(b"x-forwarded-for", b""))
 
 
 def _is_app(path: str) -> bool:

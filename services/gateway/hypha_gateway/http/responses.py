@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 from starlette.responses import Response
 
-from hypha_common.errors import HyphaError, NotAcceptable, Unauthorized
+from hypha_common.errors import Blocked, HyphaError, NotAcceptable, Unauthorized
 from hypha_common.wire import pack
 
 from .arguments import Media
@@ -59,7 +59,7 @@ def encode_json(value: Any) -> bytes:
 def error_body(error: HyphaError, detail: str | None = None) -> bytes:
     """Return the JSON of an error: credentials are refused in the form of web frameworks (contract 01 §5.2)."""
     body: dict[str, Any] = {"detail": error.message if detail is None else detail}
-    if not isinstance(error, Unauthorized):
+    if not isinstance(error, Unauthorized | Blocked):
         body = {"success": False, **body}
     return _encode(body).encode(errors="replace")
 

@@ -131,6 +131,12 @@ class Queues:
         query = "SELECT length FROM queues WHERE workspace = $1 AND name = $2"
         return await self._database.for_workspace(workspace).fetchval(query, workspace, name) or 0
 
+    async def lengths(self, workspace: str) -> list[tuple[str, int]]:
+        """Return the name and length of each queue of a workspace that holds something."""
+        query = "SELECT name, length FROM queues WHERE workspace = $1 AND length > 0 ORDER BY name"
+        rows = await self._database.for_workspace(workspace).fetch(query, workspace)
+        return [(row["name"], row["length"]) for row in rows]
+
     async def peek(self, workspace: str, name: str, n: int) -> list[bytes]:
         """Return the ``n`` oldest tasks. Raises PayloadTooLarge where they are too much for one answer."""
         rows = await self._database.for_workspace(workspace).fetch(_PEEK, workspace, name, n)

@@ -11,12 +11,17 @@ from hypha_common.wire import pack, unpack
 __all__ = ["CLIENT_COLUMNS", "ClientRow", "Clients", "Restored"]
 
 CLIENT_COLUMNS = """
-    c.workspace, c.client_id, c.generation, c.gateway, c.identity,
+    c.workspace, c.client_id, c.generation, c.gateway, c.identity, extract(epoch FROM c.created_at) AS connected_at,
     EXISTS (
         SELECT FROM services s
         WHERE s.provider = c.workspace || '/' || c.client_id AND s.service_id = 'built-in'
     ) AS registered
 """
+_CONNECTED = f"""
+    SELECT {CLIENT_COLUMNS} FROM clients c
+    WHERE c.gateway NOT LIKE 'role:%' AND ($1::text IS NULL OR c.workspace = $1)
+    ORDER BY c.workspace, c.client_id
+"""  # noqa: S608 constants
 _REMOVE_SERVICES = """
     WITH gone AS (
         DELETE FROM services WHERE provider = $1 || '/' || $2 AND generation <= $3
@@ -58,12 +63,13 @@ class ClientRow:
     gateway: str
     registered: bool
     user: dict[str, Any]  # Principal.dump() of the connection
+    connected_at: float  # Unix time
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> ClientRow:
         return cls(
             row["workspace"], row["client_id"], row["generation"], row["gateway"], row["registered"],
-            unpack(row["identity"]),
+            unpack(row["identity"]), float(row["connected_at"]),
         )  # fmt: skip
 
 
@@ -96,6 +102,12 @@ class Clients:
             f"SELECT {CLIENT_COLUMNS} FROM clients c WHERE c.workspace = $1 ORDER BY c.generation",  # noqa: S608
             workspace,
         )
+        return [ClientRow.from_row(row) for row in rows]
+
+    async def connected(self, workspace: str | None = None) -> list[ClientRow]:
+        """Return the clients that gateways hold, of one workspace or of all; for operators."""
+        shards = self._database.all() if workspace is None else [self._database.for_workspace(workspace)]
+        rows = [row for shard in shards for row in await shard.fetch(_CONNECTED, workspace)]
         return [ClientRow.from_row(row) for row in rows]
 
     async def remove(self, workspace: str, client_id: str, generation: int, *, grace_s: float) -> bool:

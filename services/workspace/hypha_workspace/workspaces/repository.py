@@ -161,8 +161,15 @@ class Workspaces:
         counts = [await shard.fetchval(query, user_id) for shard in self._database.all()]
         return sum(counts)
 
+    async def unload(self, workspace: str) -> list[ClientRow] | None:
+        """Forget who is in a workspace; one that is not persistent is deleted. Returns what :meth:`delete` does."""
+        return await self._empty(workspace, delete="NOT persistent")
+
     async def delete(self, workspace: str) -> list[ClientRow] | None:
         """Delete the record and every row of the workspace; return the clients that were connected, None if unknown."""
+        return await self._empty(workspace, delete="true")
+
+    async def _empty(self, workspace: str, *, delete: str) -> list[ClientRow] | None:
         async with self._database.for_workspace(workspace).transaction() as connection:
             # Both are locked first, so that a client that is just being admitted is seen by the statements below.
             await connection.execute("SELECT FROM loaded_workspaces WHERE workspace = $1 FOR UPDATE", workspace)
@@ -171,7 +178,7 @@ class Workspaces:
             rows = await connection.fetch(_DELETE_CLIENTS, workspace)
             await connection.execute("DELETE FROM services WHERE workspace = $1", workspace)
             await connection.execute("DELETE FROM loaded_workspaces WHERE workspace = $1", workspace)
-            await connection.execute("DELETE FROM workspaces WHERE id = $1", workspace)
+            await connection.execute(f"DELETE FROM workspaces WHERE id = $1 AND {delete}", workspace)  # noqa: S608
         return [ClientRow.from_row(row) for row in rows]
 
 
