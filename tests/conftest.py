@@ -10,6 +10,7 @@ import pytest
 from tests.fixtures.browser import browser, client_page, page_url
 from tests.fixtures.clients import connect
 from tests.fixtures.clusters import cluster, limited_cluster, start_cluster, two_gateways
+from tests.fixtures.oidc import oidc_hub, oidc_server, start_oidc_server
 from tests.fixtures.scripts import node_modules, start_script
 from tests.fixtures.unharmed import unharmed
 
@@ -20,8 +21,11 @@ __all__ = [
     "connect",
     "limited_cluster",
     "node_modules",
+    "oidc_hub",
+    "oidc_server",
     "page_url",
     "start_cluster",
+    "start_oidc_server",
     "start_script",
     "two_gateways",
     "unharmed",

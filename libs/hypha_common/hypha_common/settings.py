@@ -295,7 +295,8 @@ class Settings:
         return {
             row.environment[0]: row.written(getattr(self, row.name))
             for row in OPTIONS.values()
-            if getattr(self, row.name) != row.default
+            # What was given counts as given also where it says what the default says.
+            if getattr(self, row.name) != row.default or row.name in self.sources
         }
 
     def effective(self, role: str) -> Iterator[tuple[str, str, str]]:

@@ -19,7 +19,7 @@ from .key_repository import KeyRows
 from .key_ring import KeyRing
 from .policy import SecurityVerbs
 from .repository import RevokedTokenRows
-from .verbs import AuthVerbs
+from .verbs import AuthVerbs, External
 
 __all__ = ["ClusterSecurity"]
 
@@ -27,7 +27,7 @@ __all__ = ["ClusterSecurity"]
 class ClusterSecurity:
     """What decides about callers: tokens and keys, revocations, blocks, and the record of it all, put together."""
 
-    def __init__(self, settings: Settings, *, home: Shard, bus: Bus) -> None:
+    def __init__(self, settings: Settings, *, home: Shard, bus: Bus, external: External | None = None) -> None:
         self.codec = TokenCodec.from_settings(settings)
         public = self.codec.keys.ring
         self.known = Security(keys=public)
@@ -50,6 +50,7 @@ class ClusterSecurity:
             announcer=self.announcer,
             audit=self.audit,
             reconnection_life_s=settings.reconnection_token_life_time,
+            external=external,
         )
         self._blocking = BlockVerbs(rows=self._blocks, announcer=self.announcer, audit=self.audit)
         self.source = SecurityVerbs(revoked=self._revoked, blocks=self._blocks, ring=self.ring, audit=self._events)

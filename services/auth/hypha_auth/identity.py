@@ -41,7 +41,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class SignInButton:
-    """A way to log in that begins elsewhere: what the login page writes on the button, and where it leads."""
+    """A way to log in (or out) that begins elsewhere: what a page writes on the button, and where it leads."""
 
     label: str
     url: str
@@ -58,6 +58,9 @@ class IdentityProvider(Protocol):
 
     def button(self, request: LoginRequest) -> SignInButton | None:
         """Return this provider's button on a login page that was opened with ``request``."""
+
+    def farewell(self) -> SignInButton | None:
+        """Return the way to where this provider ends its own login, for the page of those who have logged out here."""
 
     async def sweep(self) -> None:
         """Forget what is too old to be of use; called now and then."""

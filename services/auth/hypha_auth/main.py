@@ -16,6 +16,7 @@ from hypha_common.telemetry import LoopWatch, serve_status
 
 from .cluster_security import ClusterSecurity
 from .migrate import is_current
+from .oidc import OAuthVerbs, OpenIdConnect
 from .ownership import Ownership
 from .people import People
 from .waiters import Waiters
@@ -35,7 +36,10 @@ class Auth:
         settings.require("nats_url", "database_url", "jwt_secret")
         self.bus = Bus.from_settings(settings, "auth", on_fatal=on_fatal)
         self.database = Database(settings.database_url, application="hypha-auth", pool_size=settings.database_pool_size)
-        self.security = ClusterSecurity(settings, home=self.database.home, bus=self.bus)
+        self._oidc = OpenIdConnect.from_settings(settings, self.database.home)
+        self._oauth_verbs = OAuthVerbs(self._oidc)
+        external = None if self._oidc is None else self._oidc.verify
+        self.security = ClusterSecurity(settings, home=self.database.home, bus=self.bus, external=external)
         self._waiters = Waiters(self.bus)
         self.people = People(
             settings,
@@ -44,6 +48,7 @@ class Auth:
             verify=self.security.verbs.verify,
             owned=Ownership(self.bus).permission,
             waiters=self._waiters,
+            oidc=self._oidc,
         )
         self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url, missing=self.missing)
         self.host.add_service(self.people.service)
@@ -60,11 +65,14 @@ class Auth:
         await _until(lambda: is_current(self.database.home.url), otherwise="schema_missing")
         done(self.security.stop)
         await _until(self._security_started, otherwise="security_unknown")
+        if self._oidc is not None:
+            done(self._oidc.close)
         done(self.people.close)
         done(self._waiters.stop)
         await self._waiters.start()
         done(self.bus.stop_serving)
         await self.security.serve()
+        await self._oauth_verbs.serve(self.bus)
         done(self.host.close)
         await self.host.start()
         sweeping = asyncio.create_task(self._sweep(), name="sweep")

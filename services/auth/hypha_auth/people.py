@@ -13,6 +13,7 @@ from .handover import Handover
 from .identity import IdentityProvider
 from .login import LOGIN_SERVICE, Login
 from .login_flow import LoginFlow
+from .oidc import OpenIdConnect
 from .pages.layout import Layout
 from .pages.login_page import LoginPage
 from .repository import LoginSessions
@@ -35,12 +36,13 @@ class People:
         verify: Callable[[str], VerifiedToken],
         owned: Callable[[Principal, str], Awaitable[Permission]],
         waiters: Waiters,
+        oidc: OpenIdConnect | None = None,
     ) -> None:
         self.sessions = LoginSessions(home)
         layout = Layout(public_base_url=settings.public_base_url, frames=settings.allow_origins)
         handover = Handover(sessions=self.sessions, codec=codec, verify=verify, owned=owned, waiters=waiters)
         self.flow = LoginFlow(handover=handover, layout=layout, codec=codec)
-        self._providers: list[IdentityProvider] = self._configured(settings)
+        self._providers: list[IdentityProvider] = self._configured(settings, oidc)
         page = LoginPage(flow=self.flow, handover=handover, verify=verify, providers=self._providers)
         login = Login(
             sessions=self.sessions,
@@ -68,6 +70,7 @@ class People:
         for provider in self._providers:
             await provider.close()
 
-    def _configured(self, settings: Settings) -> list[IdentityProvider]:
+    def _configured(self, settings: Settings, oidc: OpenIdConnect | None) -> list[IdentityProvider]:
         """Return the identity providers that the settings name."""
-        return []
+        found = [None if oidc is None else oidc.login(self.flow)]
+        return [provider for provider in found if provider is not None]

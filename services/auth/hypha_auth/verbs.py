@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -18,9 +19,12 @@ from .issuing import TokenConfig, issue
 from .key_ring import KeyRing
 from .repository import RevokedTokenRows
 
-__all__ = ["AuthVerbs"]
+__all__ = ["AuthVerbs", "External"]
 
 log = structlog.get_logger(__name__)
+
+# Returns what an access token of the identity provider says, None for one that is not the provider's.
+External: TypeAlias = Callable[[str], Awaitable[VerifiedToken | None]]
 
 
 class AuthVerbs:
@@ -43,6 +47,7 @@ class AuthVerbs:
         announcer: Announcer,
         audit: Audit,
         reconnection_life_s: float,
+        external: External | None = None,
     ) -> None:
         self._codec = codec
         self._ring = ring
@@ -53,6 +58,7 @@ class AuthVerbs:
         self._announcer = announcer
         self._audit = audit
         self._reconnection_life_s = reconnection_life_s
+        self._external = external
 
     async def serve(self, bus: Bus) -> None:
         for verb in (self.authenticate, self.issue, self.parse, self.revoke):
@@ -64,12 +70,7 @@ class AuthVerbs:
 
     async def authenticate(self, message: dict[str, Any]) -> dict[str, Any]:
         """``{token}`` -> the dump of a VerifiedToken."""
-        token = _text(message, "token")
-        try:
-            return self.verify(token).dump()
-        except UnknownKey:
-            await self._ring.refresh_for_unknown()
-            return self.verify(token).dump()
+        return (await self._judge(_text(message, "token"))).dump()
 
     async def issue(self, message: dict[str, Any]) -> dict[str, str]:
         """``{user, config, workspace, owner?}`` -> ``{token}``; ``owner``: the workspace's record names the caller."""
@@ -89,7 +90,7 @@ class AuthVerbs:
     async def parse(self, message: dict[str, Any]) -> dict[str, Any]:
         """``{token, workspace}`` -> UserInfo of a token that may be used in that workspace."""
         workspace = _text(message, "workspace")
-        verified = self.verify(_text(message, "token")).require(TokenKind.ACCESS)
+        verified = (await self._judge(_text(message, "token"))).require(TokenKind.ACCESS)
         if verified.workspace is not None and verified.workspace != workspace:
             raise PermissionDenied(f"Token is not authorized for workspace '{workspace}'")
         return verified.principal.dump()
@@ -100,7 +101,7 @@ class AuthVerbs:
         if self._root.verify(token) is not None:
             raise BadRequest("Invalid token: the root token cannot be revoked, only changed in the configuration")
         try:
-            verified = self._codec.verify(token)
+            verified = await self._issued_elsewhere(token) or self._codec.verify(token)
         except Unauthorized as error:
             text = "Token has already expired" if error.message == EXPIRED else f"Invalid token: {error.message}"
             raise BadRequest(text) from None
@@ -116,6 +117,22 @@ class AuthVerbs:
         self._audit.record(
             "token_revoked", user=caller.id, workspace=workspace, subject=subject, token_id=verified.token_id
         )
+
+    async def _judge(self, token: str) -> VerifiedToken:
+        """Return what any token says, wherever and with however new a key it was made. Raises Unauthorized."""
+        external = await self._issued_elsewhere(token)
+        if external is not None:
+            return external
+        try:
+            return self.verify(token)
+        except UnknownKey:
+            await self._ring.refresh_for_unknown()
+            return self.verify(token)
+
+    async def _issued_elsewhere(self, token: str) -> VerifiedToken | None:
+        if self._external is None or self._codec.judges(token):
+            return None
+        return await self._external(token)
 
 
 def _check_may_revoke(caller: Principal, verified: VerifiedToken) -> None:

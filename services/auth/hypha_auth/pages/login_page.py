@@ -79,7 +79,7 @@ class LoginPage:
             raise BadRequest(f"This token is not accepted: {error}") from None
 
     def _logged_out(self, request: LoginRequest) -> Response:
-        content = '<p role="status">This browser has forgotten your token.</p>'
+        content = '<p role="status">This browser has forgotten your token.</p>' + self._farewells()
         return self._flow.layout.page("You are logged out", content, headers={"Set-Cookie": self._flow.no_cookies()})
 
     def _form(self, request: LoginRequest, *, problem: str = "", status: int = 200) -> Response:
@@ -92,6 +92,13 @@ class LoginPage:
             '<button type="submit">Log in</button>\n</form>'
         )
         return self._flow.layout.page("Log in", content, status=status, framed=True)
+
+    def _farewells(self) -> str:
+        """Who was logged in by a provider is still logged in there."""
+        ways = [way for provider in self._providers if (way := provider.farewell()) is not None]
+        return "".join(
+            f'\n<p><a class="button second" href="{escape(way.url)}">{escape(way.label)}</a></p>' for way in ways
+        )
 
     def _buttons(self, request: LoginRequest) -> str:
         buttons = [button for provider in self._providers if (button := provider.button(request)) is not None]

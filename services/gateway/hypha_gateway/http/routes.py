@@ -11,7 +11,7 @@ from starlette.types import ExceptionHandler
 from hypha_common.errors import HyphaError
 from hypha_common.settings import Settings
 
-from . import apps, assets, health, pages, workspaces
+from . import apps, assets, health, oauth, pages, workspaces
 from .denials import note_denial
 from .edge import HttpEdge
 from .jwks import jwks
@@ -31,6 +31,8 @@ def routes() -> list[Route]:
         Route("/", pages.landing),
         Route("/index.html", pages.landing),
         Route("/login", pages.login),
+        Route("/oauth/authorize", oauth.authorize),
+        Route("/oauth/token", oauth.token, methods=["POST"]),
         Route("/assets/config.json", pages.config),
         Route("/assets/{name}", assets.asset),
         Route("/static/{path:path}", assets.static),
