@@ -35,7 +35,7 @@ import pytest
 from hypha_rpc.rpc import RemoteException
 
 from hypha_common.ids import new_id
-from tests.cluster.raw_client import CallFailed, knock, raw_client
+from tests.cluster.raw_client import CallFailed, encoded, knock, raw_client
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
 
@@ -137,14 +137,21 @@ async def test_strangers_over_http(cluster: RunningCluster, connect: Connect, ht
     assert await (await owner.get_service(service.id)).f() == 1
 
 
-async def test_http_transport(cluster: RunningCluster, http: httpx.AsyncClient) -> None:
-    """There is none yet, so nobody can speak for a client there."""
-    async with raw_client(cluster.url) as client:
-        place = {"client_id": client.info["client_id"], "workspace": client.workspace}
-        for method in ("GET", "POST"):
-            response = await http.request(method, "/rpc", params=place, content=b"\x80")
-            assert response.status_code in (404, 405)
-        await client.nothing()
+async def test_http_transport(cluster: RunningCluster, connect: Connect, http: httpx.AsyncClient) -> None:
+    """Strangers on streams are strangers to each other, and nobody speaks for a client there but itself."""
+    first, second = await connect(transport="http"), await connect(transport="http")
+    assert first.config.user["id"] != second.config.user["id"]
+    assert first.config.workspace != second.config.workspace
+    header = {"type": "method", "to": "*/manager-hypha", "method": "services.default.set_env"}
+    frame = encoded(header, {"args": ["STOLEN", "1"]})
+    async with raw_client(cluster.url) as websocket:
+        for victim in (first.config, second.config, websocket.info):
+            place = {"client_id": victim["client_id"], "workspace": victim["workspace"]}
+            for headers in ({}, _bearer(cluster.user_token())):
+                response = await http.post("/rpc", params=place, content=frame, headers=headers)
+                assert response.status_code in (400, 403), response.text
+        await websocket.nothing()
+    assert await first.get_env() == await second.get_env() == {}
 
 
 async def test_error_texts_tell_nothing_about_the_server(cluster: RunningCluster, http: httpx.AsyncClient) -> None:

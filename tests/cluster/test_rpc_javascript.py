@@ -22,7 +22,8 @@ async def _run(start_script: StartScript, name: str, *, expect: str, **config: A
     return script
 
 
-async def test_caller(cluster: RunningCluster, connect: Connect, start_script: StartScript) -> None:
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_caller(cluster: RunningCluster, connect: Connect, start_script: StartScript, transport: str) -> None:
     """Node calls Python and the manager; the file asserts what it gets."""
     received: list[Any] = []
 
@@ -55,7 +56,13 @@ async def test_caller(cluster: RunningCluster, connect: Connect, start_script: S
         }
     )
     script = await _run(
-        start_script, "caller.mjs", expect="done", url=cluster.url, token=cluster.user_token(), service=registered.id
+        start_script,
+        "caller.mjs",
+        expect="done",
+        url=cluster.url,
+        token=cluster.user_token(),
+        service=registered.id,
+        transport=transport,
     )
     assert "failed" not in script.output
     assert received[0]["typed"].tolist() == [1, 2]
@@ -64,10 +71,11 @@ async def test_caller(cluster: RunningCluster, connect: Connect, start_script: S
     assert received[0]["map"] == {"k": 1}
 
 
-async def test_provider(cluster: RunningCluster, connect: Connect, start_script: StartScript) -> None:
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_provider(cluster: RunningCluster, connect: Connect, start_script: StartScript, transport: str) -> None:
     """Python calls what Node has registered."""
     token = cluster.user_token()
-    await _run(start_script, "provider.mjs", expect="registered", url=cluster.url, token=token)
+    await _run(start_script, "provider.mjs", expect="registered", url=cluster.url, token=token, transport=transport)
     caller = await connect(token=token)
     service = await caller.get_service("js-provider:s")
     for value in (None, True, -1, 1.5, "grüß", b"\x00\xff", [1, [2]], {"a": {"b": None}}, {1, 2}):

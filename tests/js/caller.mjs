@@ -1,8 +1,8 @@
 // Calls a Python service and the workspace manager, and asserts what it gets.
 import assert from "node:assert/strict";
 
-const { url, token, service: serviceId } = globalThis.config;
-const server = await hyphaWebsocketClient.connectToServer({ server_url: url, token });
+const { url, token, transport, service: serviceId } = globalThis.config;
+const server = await hyphaWebsocketClient.connectToServer({ server_url: url, token, transport });
 const service = await server.getService(serviceId);
 
 for (const value of [null, true, -1, 1.5, "grüß", [1, [2]], { a: { b: null } }]) {
@@ -47,15 +47,16 @@ assert.equal(await (await server.getService("own")).f(), 1);
 assert.equal((await server.getServiceInfo("own")).type, "mine");
 const child = await server.generateToken({ permission: "read", expires_in: 60 });
 assert.equal((await server.parseToken(child)).parent, server.config.user.id);
-const second = await hyphaWebsocketClient.connectToServer({ server_url: url, token: child });
+const second = await hyphaWebsocketClient.connectToServer({ server_url: url, token: child, transport });
 assert.equal(second.config.workspace, server.config.workspace);
 await second.disconnect();
 await server.log("hello");
 assert.deepEqual((await server.getEvents()).map((event) => event.data), ["hello"]);
 
-const heard = new Promise((resolve) => server.on("news", resolve));
+const events = server.on ? server : server.rpc; // over HTTP the client does not lift these to the server
+const heard = new Promise((resolve) => events.on("news", resolve));
 await server.subscribe("news");
-await server.emit({ type: "news", to: "*", data: { n: 1 } });
+await events.emit({ type: "news", to: "*", data: { n: 1 } });
 assert.deepEqual((await heard).data, { n: 1 });
 await server.unregisterService("own");
 await assert.rejects(server.getService("own"), /Service not found/);

@@ -1,6 +1,6 @@
 // Registers a service of every kind of function, and stays.
-const { url, token } = globalThis.config;
-const server = await hyphaWebsocketClient.connectToServer({ server_url: url, token, client_id: "js-provider" });
+const { url, token, transport } = globalThis.config;
+const server = await hyphaWebsocketClient.connectToServer({ server_url: url, token, client_id: "js-provider", transport });
 let kept = null;
 
 await server.registerService({

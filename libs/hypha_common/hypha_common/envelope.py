@@ -8,6 +8,7 @@ FRAME    the frame
 CALL     generation of the sending connection (8 bytes, big endian), the frame; from a client to a role
 ANSWER   length (2 bytes) and text of the session that this frame ends, the frame; from a role to a client
 EVENT    length (2 bytes) and text of the event type, the frame; to the members of a workspace
+POST     length (2 bytes) and text of what the sender showed, the frame; to the gateway that holds a client's stream
 FRAGMENT message id (4 bytes), index (2), count (2), a piece of an envelope that was larger than the bus allows
 ======== =======================================================================================================
 """
@@ -19,7 +20,18 @@ from enum import IntEnum
 
 from .errors import BadRequest
 
-__all__ = ["INSTANCE_BYTES", "Envelope", "Kind", "answer", "call", "event", "fragments", "frame", "open_envelope"]
+__all__ = [
+    "INSTANCE_BYTES",
+    "Envelope",
+    "Kind",
+    "answer",
+    "call",
+    "event",
+    "fragments",
+    "frame",
+    "open_envelope",
+    "post",
+]
 
 INSTANCE_BYTES = 8  # instance ids are 8 ASCII characters
 _HEAD = 1 + INSTANCE_BYTES
@@ -31,11 +43,12 @@ class Kind(IntEnum):
     ANSWER = 2
     EVENT = 3
     FRAGMENT = 4
+    POST = 5
 
 
 @dataclass(slots=True)
 class Envelope:
-    """An opened envelope; ``label`` is the session (ANSWER) or event type (EVENT), ``body`` the frame."""
+    """An opened envelope; ``label`` is the session (ANSWER), event type (EVENT) or proof (POST), ``body`` the frame."""
 
     kind: Kind
     source: str
@@ -61,6 +74,11 @@ def answer(source: bytes, session: str, body: bytes) -> bytes:
 
 def event(source: bytes, event_type: str, body: bytes) -> bytes:
     return b"".join((b"\x03", source, _label(event_type), body))
+
+
+def post(source: bytes, proof: str) -> bytes:
+    """Return what goes before the frame of a POST."""
+    return b"".join((b"\x05", source, _label(proof)))
 
 
 def fragments(source: bytes, message: int, payload: bytes, piece_bytes: int) -> list[bytes]:

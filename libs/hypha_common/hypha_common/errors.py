@@ -8,6 +8,7 @@ __all__ = [
     "DeadlineExceeded",
     "HyphaError",
     "InternalError",
+    "NobodyServes",
     "NotAcceptable",
     "NotFound",
     "NotSupported",
@@ -132,6 +133,10 @@ class Unavailable(HyphaError):
     """A dependency or a replica is away; trying again may help."""
 
     status, code, rpc_type = 503, "unavailable", "ConnectionError"
+
+
+class NobodyServes(Unavailable):
+    """No process of the cluster listens at a subject."""
 
 
 class DeadlineExceeded(HyphaError):

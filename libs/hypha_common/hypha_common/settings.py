@@ -153,6 +153,19 @@ class Settings:
     ws_msg_rate_limit: float = option(200.0, "frames a second of one connection", roles=_GATEWAY, minimum=1)
     ws_msg_burst_limit: float = option(2000.0, "frames at once of one connection", roles=_GATEWAY, minimum=1)
     ws_idle_timeout: float = option(600.0, "seconds without a frame until a connection ends", roles=_GATEWAY, minimum=0)
+    stream_keepalive_interval: float = option(
+        15.0, "seconds of silence after which an HTTP stream is sent a ping", roles=_GATEWAY, minimum=0.1
+    )  # clients give a stream up that is silent for their method timeout, 30 s
+    stream_idle_threshold: float = option(
+        60.0, "seconds without a POST until the client of an HTTP stream is asked for a sign of life", roles=_GATEWAY,
+        minimum=0.1,
+    )  # fmt: skip
+    stream_ping_interval: float = option(
+        30.0, "seconds that it has to answer, and between one such question and the next", roles=_GATEWAY, minimum=0.1
+    )
+    stream_max_missed_pings: int = option(
+        3, "unanswered questions after which an HTTP stream ends", roles=_GATEWAY, minimum=1
+    )
     max_concurrent_connections: int = option(200, "handshakes at the same time", roles=_GATEWAY, minimum=1)
     max_connections_per_user: int = option(200, "connections of one user", minimum=1)
     max_clients_per_workspace: int = option(1000, "clients in one workspace", minimum=1)

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket
 
 from hypha_common.settings import Settings
 
+from .addresses import peer_address
 from .gateway import Gateway
 from .http import documents, exception_handlers, middleware, mounts, routes
 from .websocket.asgi_link import AsgiLink
@@ -78,8 +79,8 @@ async def _websocket(websocket: WebSocket) -> None:
         await websocket.close(1008, UPGRADE_CLIENT)
         return
     link = AsgiLink(websocket, max_message_bytes=_FIRST_MESSAGE_BYTES)
-    forwarded = websocket.headers.get("x-forwarded-for", "").partition(",")[0].strip()
-    link.remote = forwarded or link.remote
+    forwarded = ",".join(websocket.headers.getlist("x-forwarded-for"))
+    link.remote = peer_address(link.remote, forwarded.encode("latin-1"))
     await link.run(WebsocketSession(link, gateway))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from hypha_common.errors import QuotaExceeded
 from hypha_common.ids import Address
 from hypha_common.principal import Permission, Principal
 from hypha_common.wire import Stamp
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from hypha_common.bus import Subscription
 
     from .router import Router
+    from .streaming.inbox import Inbox
 
 __all__ = ["Connection"]
 
 log = structlog.get_logger(__name__)
+
+RATE_EXCEEDED = "Rate limit exceeded: too many messages per second"
 
 _numbers = count(1)
 
@@ -77,6 +81,7 @@ class Connection:
         self._gate = Gate()
         self._backlog: deque[bytes] = deque()
         self.blocked = False  # reading is paused until a gate opens
+        self.inbox: Inbox | None = None  # where its POSTs go, if it is a stream
         self._held: list[Buffers] | None = []  # frames that came before connection_info was out
         self._load = 0
         self._load_since = time.monotonic()
@@ -98,12 +103,26 @@ class Connection:
         self.last_frame = now
         if not self._rate.take(now):
             metrics.RATE_LIMITED.inc()
-            self.end(1008, "Rate limit exceeded: too many messages per second")
+            self.end(1008, RATE_EXCEEDED)
             return
         if self.blocked:
             self._backlog.append(data)
         else:
             self._route(data)
+
+    def submit(self, data: bytes) -> None:
+        """
+        Take one frame from a client that is told what becomes of it, while the connection is not blocked.
+
+        Raises QuotaExceeded where it sends too fast.
+
+        """
+        now = time.monotonic()
+        self.last_frame = now
+        if not self._rate.take(now):
+            metrics.RATE_LIMITED.inc()
+            raise QuotaExceeded(RATE_EXCEEDED)
+        self._route(data)
 
     def block(self, gate: Gate, *, retry: bytes | None = None) -> None:
         """Stop taking frames from the client until ``gate`` opens; then route ``retry`` first."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 __all__ = ["Gate", "Waiter"]
@@ -27,8 +28,25 @@ class Gate:
     def wait(self, waiter: Waiter) -> None:
         self._waiters.append(waiter)
 
+    async def opened(self) -> None:
+        """Wait until it opens the next time."""
+        turn = _Turn()
+        self.wait(turn)
+        await turn.future
+
     def open(self) -> None:
         """Let everybody on who waits now."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.resume()
+
+
+class _Turn:
+    """A coroutine that waits at a gate."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def resume(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)

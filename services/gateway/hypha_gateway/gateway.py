@@ -32,6 +32,7 @@ from .roles import RoleCalls
 from .router import Router
 from .session import Session
 from .state import GatewayState
+from .streaming.posts import Posts
 from .table import ConnectionTable
 from .windows import SendWindows
 
@@ -70,8 +71,14 @@ class Gateway:
         self.windows = SendWindows(now=time.monotonic)
         self.roles = RoleCalls(self.bus)
         self.pending = PendingCalls(self.bus)
+        self.posts = Posts(bus=self.bus, table=self.table, windows=self.windows)
         self.router = Router(
-            bus=self.bus, table=self.table, windows=self.windows, roles=self.roles, pending=self.pending
+            bus=self.bus,
+            table=self.table,
+            windows=self.windows,
+            roles=self.roles,
+            pending=self.pending,
+            posts=self.posts,
         )
         self.client = LocalClient(
             bus=self.bus, table=self.table, roles=self.roles, server_base_url=settings.public_base_url

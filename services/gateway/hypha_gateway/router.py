@@ -26,6 +26,7 @@ from .connection import Connection
 from .gate import Gate
 from .pending import PROBE_TAIL, PendingCalls
 from .roles import RoleCalls
+from .streaming.posts import Posts
 from .table import ConnectionTable
 from .windows import RECEIPT_BYTES, SendWindows
 
@@ -64,13 +65,21 @@ class Router:
     """
 
     def __init__(
-        self, *, bus: Bus, table: ConnectionTable, windows: SendWindows, roles: RoleCalls, pending: PendingCalls
+        self,
+        *,
+        bus: Bus,
+        table: ConnectionTable,
+        windows: SendWindows,
+        roles: RoleCalls,
+        pending: PendingCalls,
+        posts: Posts,
     ) -> None:
         self._bus = bus
         self._table = table
         self._windows = windows
         self._roles = roles
         self._pending = pending
+        self._posts = posts
         self._congestion: Gate | None = None
         self._waiting: asyncio.Task[None] | None = None
         self.slow: set[Connection] = set()
@@ -183,6 +192,9 @@ class Router:
                 self.acknowledge(connection)
         else:
             opened = envelope.open_envelope(payload)
+            if opened.kind is envelope.Kind.POST:
+                self._posts.from_bus(connection, reply, opened)
+                return
             if opened.kind is envelope.Kind.ANSWER:
                 self._roles.answered(connection.number, opened.label)
             connection.deliver((opened.body,))

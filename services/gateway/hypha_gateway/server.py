@@ -22,6 +22,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
 
+from .addresses import peer_address
 from .gateway import Gateway
 from .websocket.session import UPGRADE_CLIENT, WebsocketSession
 from .websocket.socket_link import SocketLink
@@ -126,7 +127,8 @@ class _Http:
 
     async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await TCPServer(self._app, self._loop, self._config, self._context, self._state, reader, writer)
+            state = {**self._state, "hypha.abort": writer.transport.abort}  # for streams whose reader does not read
+            await TCPServer(self._app, self._loop, self._config, self._context, state, reader, writer)
         except asyncio.CancelledError:
             writer.transport.abort()
 
@@ -197,8 +199,7 @@ class _FirstLook(asyncio.Protocol):
             max_message_bytes=_FIRST_MESSAGE_BYTES,
             high_water_bytes=_HIGH_WATER_BYTES,
         )
-        if upgrade.forwarded_for:
-            link.remote = upgrade.forwarded_for
+        link.remote = peer_address(link.remote, upgrade.forwarded_for)
         # Pausing makes the event loop ask the new protocol how it wants to be given data.
         transport.pause_reading()
         transport.set_protocol(link)

@@ -80,7 +80,7 @@ class Session:
             log.info("client_gone", client=str(self._connection.address), code=code)
             self._gateway.release(self._connection, f"{self.transport} closed: {code}")
 
-    def _control(self, connection: Connection, message: Any) -> None:
+    def control(self, connection: Connection, message: Any) -> None:
         """Answer a control message (contract 01 §1.6); what is not understood is ignored."""
         kind = message.get("type") if isinstance(message, dict) else None
         if connection.full_since is not None:

@@ -59,6 +59,11 @@ class SendWindows:
         window.full = window.outstanding >= self._limit()
         return window.gate if window.full else None
 
+    def gate(self, subject: str) -> Gate | None:
+        """Return the gate to wait at where the window of a target is full."""
+        window = self._windows.get(subject)
+        return window.gate if window is not None and window.full else None
+
     def receipt(self, subject: str, size: int) -> None:
         """The other side has written ``size`` bytes to the target."""
         window = self._windows.get(subject)

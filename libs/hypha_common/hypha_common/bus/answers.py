@@ -6,7 +6,15 @@ from typing import Any
 
 import structlog
 
-from hypha_common.errors import BadRequest, DeadlineExceeded, HyphaError, InternalError, Unavailable, error_from_wire
+from hypha_common.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    HyphaError,
+    InternalError,
+    NobodyServes,
+    Unavailable,
+    error_from_wire,
+)
 from hypha_common.wire import pack, unpack
 
 __all__ = ["Answers", "VerbHandler", "answer_verb"]
@@ -67,7 +75,7 @@ class Answers:
         """Fail a request that no process serves."""
         future = self._waiting.get(token)
         if future is not None and not future.done():
-            future.set_exception(Unavailable(f"Nobody serves {subject}"))
+            future.set_exception(NobodyServes(f"Nobody serves {subject}"))
 
     def fail_all(self, reason: str) -> None:
         for future in self._waiting.values():

@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from nats.errors import FlushTimeoutError
 
 from hypha_common import envelope
-from hypha_common.errors import DeadlineExceeded, PayloadTooLarge, Unavailable
+from hypha_common.errors import DeadlineExceeded, HyphaError, PayloadTooLarge, Unavailable
 from hypha_common.ids import new_id
 from hypha_common.settings import Settings
 from hypha_common.subjects import PARTITIONS, no_responders_prefix, role_verb
@@ -257,13 +257,19 @@ class Bus:
         """
         for _ in range(attempts - 1):
             with suppress(DeadlineExceeded):
-                return await self._ask(subject, message, timeout)
-        return await self._ask(subject, message, timeout)
+                return await self.ask(subject, pack(message), timeout=timeout)
+        return await self.ask(subject, pack(message), timeout=timeout)
 
-    async def _ask(self, subject: str, message: Mapping[str, Any], timeout: float) -> Any:
+    async def ask(self, subject: str, *payload: bytes | memoryview, timeout: float) -> Any:
+        """
+        Send a payload as it is to whoever subscribes to ``subject`` and return what that process answers.
+
+        Raises as :meth:`request` does; NobodyServes where nobody listens there.
+
+        """
         token, future = self._answers.expect()
         try:
-            self.publish(subject, pack(message), reply=f"hy.a.{self.instance}.{token}")
+            self.publish(subject, *payload, reply=f"hy.a.{self.instance}.{token}")
         except BaseException:
             future.cancel()
             raise
@@ -284,6 +290,11 @@ class Bus:
             return not future.done()
         finally:
             self._answers.forget(token)
+
+    def answer(self, reply: str, value: Any = None, *, error: HyphaError | None = None) -> None:
+        """Answer what somebody asked by :meth:`ask`."""
+        if reply:
+            self._reply(reply, pack([0, value] if error is None else [1, error.to_wire()]))
 
     async def serve(
         self, role: str, verb: str, handler: VerbHandler, *, partitions: Iterable[int] | None = None
@@ -331,11 +342,11 @@ class Bus:
 
     def _deliver(self, handler: Handler, subject: str, reply: str, payload: bytes) -> None:
         if payload and payload[0] == envelope.Kind.FRAGMENT:
-            whole = self._reassembly.add(subject, envelope.open_envelope(payload))
+            whole = self._reassembly.add(subject, envelope.open_envelope(payload), reply)
             metrics.FRAGMENTS_DROPPED.set(self._reassembly.dropped)
             if whole is None:
                 return
-            payload = whole
+            payload, reply = whole
         try:
             handler(subject, reply, payload)
         except Exception:  # an error here would end nats-py's read loop and leave a deaf process

@@ -21,10 +21,11 @@ class Reassembly:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._parts: OrderedDict[tuple[str, str, int], list[bytes]] = OrderedDict()
+        self._replies: dict[tuple[str, str, int], str] = {}  # the first fragment says where an answer should go
         self.dropped = 0
 
-    def add(self, subject: str, piece: Envelope) -> bytes | None:
-        """Take one fragment; return the whole message when it was the last one."""
+    def add(self, subject: str, piece: Envelope, reply: str = "") -> tuple[bytes, str] | None:
+        """Take one fragment; return the whole message, and where its answer should go, when it was the last one."""
         key = (subject, piece.source, piece.message)
         parts = self._parts.get(key)
         if parts is None:
@@ -32,6 +33,8 @@ class Reassembly:
                 self.dropped += 1
                 return None
             parts = self._parts[key] = []
+            if reply:
+                self._replies[key] = reply
         if piece.index != len(parts):
             self._forget(key)
             return None
@@ -40,11 +43,12 @@ class Reassembly:
         if len(parts) == piece.count:
             del self._parts[key]
             self._bytes -= sum(map(len, parts))
-            return b"".join(parts)
+            return b"".join(parts), self._replies.pop(key, "")
         while self._bytes > self._max_bytes:
             self._forget(next(iter(self._parts)))
         return None
 
     def _forget(self, key: tuple[str, str, int]) -> None:
         self._bytes -= sum(map(len, self._parts.pop(key)))
+        self._replies.pop(key, None)
         self.dropped += 1

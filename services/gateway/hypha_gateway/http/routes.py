@@ -10,6 +10,7 @@ from starlette.types import ExceptionHandler
 
 from hypha_common.errors import HyphaError
 from hypha_common.settings import Settings
+from hypha_gateway.streaming.endpoint import RpcEndpoint
 
 from . import apps, assets, health, oauth, pages, workspaces
 from .denials import note_denial
@@ -28,6 +29,7 @@ def routes() -> list[Route]:
         Route(
             "/{workspace}/services/{service}/{keys}", ServiceCalls(), methods=["GET", "POST"], name="service_function"
         ),
+        Route("/rpc", RpcEndpoint(), methods=["GET", "POST"]),
         Route("/", pages.landing),
         Route("/index.html", pages.landing),
         Route("/login", pages.login),

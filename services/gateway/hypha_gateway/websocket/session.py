@@ -56,7 +56,7 @@ class WebsocketSession(Session):
             self._connection.touch()
             if len(text) <= _MAX_CONTROL_CHARACTERS:
                 try:
-                    self._control(self._connection, json.loads(text))
+                    self.control(self._connection, json.loads(text))
                 except (ValueError, RecursionError):
                     return
         elif self._handshake is None:

@@ -18,7 +18,7 @@ class Upgrade:
 
     response: bytes
     accepted: bool
-    forwarded_for: str = ""
+    forwarded_for: bytes = b""
     old_client: bool = False
 
     @classmethod
@@ -35,7 +35,7 @@ class Upgrade:
         return cls(
             b"".join(protocol.data_to_send()),
             accepted=response.status_code == 101,
-            forwarded_for=request.headers.get("X-Forwarded-For", "").partition(",")[0].strip(),
+            forwarded_for=",".join(request.headers.get_all("X-Forwarded-For")).encode("latin-1", "replace"),
             old_client=has_old_parameters(urlsplit(request.path).query),
         )
 
