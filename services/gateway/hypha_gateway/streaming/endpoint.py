@@ -13,8 +13,8 @@ from hypha_gateway import metrics
 from hypha_gateway.addresses import peer_address
 from hypha_gateway.http.arguments import query_parameters
 from hypha_gateway.http.caller import token_of
+from hypha_gateway.http.request_body import body_limits, read_body
 from hypha_gateway.http.responses import Receive, Scope, Send, send_body, send_error
-from hypha_gateway.http.service_call import read_body
 
 from .proof import Proof, StreamKey, cookie_name, digest
 from .session import StreamSession
@@ -125,7 +125,7 @@ def _as_told(error: HyphaError, *, reconnecting: bool) -> HyphaError:
 
 async def _post(gateway: Gateway, scope: Scope, query: dict[str, str], receive: Receive, send: Send) -> None:
     """Pass on what a client sent. Raises HyphaError."""
-    body = await read_body(receive, dict(scope["headers"]), gateway.settings.max_message_bytes)
+    body = await read_body(receive, dict(scope["headers"]), body_limits(gateway.settings))
     client_id = query.get("client_id")
     if not client_id:
         raise BadRequest("client_id is required")
