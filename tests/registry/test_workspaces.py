@@ -11,6 +11,7 @@ from hypha_common.principal import root_principal
 from hypha_common.settings import Settings
 from hypha_common.subjects import partition_of
 from hypha_workspace.stores import Stores
+from hypha_workspace.workspaces.event_log import forget_old
 from hypha_workspace.workspaces.record import Workspace
 
 from .people import join, register, user
@@ -106,6 +107,18 @@ async def test_event_log(stores: Stores, team: Workspace) -> None:
         {"event_type": "a", "count": 2},
         {"event_type": "b", "count": 1},
     ]
+
+
+async def test_old_events_are_forgotten(stores: Stores, database: Database, team: Workspace) -> None:
+    """The oldest first, and nothing that is younger."""
+    for number in range(4):
+        await stores.event_log.append(WS, "alice", "a", number)
+    first = await database.home.fetchval("SELECT min(id) FROM event_log")
+    old = "UPDATE event_log SET created_at = now() - interval '2 hours' WHERE id < $1"
+    await database.home.execute(old, first + 2)
+    assert await forget_old(database.home, retention_s=3 * 3600) == 0
+    assert await forget_old(database.home, retention_s=3600) == 2
+    assert [event["data"] for event in await stores.event_log.select(WS, "alice")] == [2, 3]
 
 
 async def test_list_visible(stores: Stores, team: Workspace) -> None:

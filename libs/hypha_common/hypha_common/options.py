@@ -57,7 +57,9 @@ class Option:
         try:
             parsed = _convert(value, self.default)
         except ValueError as error:
-            raise ConfigurationError(f"{source}: {self.name} {error}") from None
+            # What is wrong with a secret is said without repeating it.
+            wrong = f"must be of type {type(self.default).__name__}" if self.secret or self.address else error
+            raise ConfigurationError(f"{source}: {self.name} {wrong}") from None
         self.validate(parsed, source)
         return parsed
 

@@ -184,6 +184,9 @@ class Settings:
     workspace_unload_grace_period: float = option(
         60.0, "seconds that an empty workspace stays", roles=_WORKSPACE, minimum=0
     )
+    event_log_retention: float = option(
+        90 * 86400.0, "seconds that what users log in workspaces is kept", roles=_WORKSPACE, minimum=60
+    )
     drain_window: float = option(5.0, "seconds over which a stopping gateway closes sockets", roles=_GATEWAY, minimum=0)
 
     # What it tells.

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
+from .redaction import keep_secrets_out, without_secrets
+
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
@@ -26,8 +28,12 @@ TASKS = Gauge("asyncio_tasks", "Tasks that are not done")
 _LOOP_PERIOD_S = 1.0
 _REQUEST_TIMEOUT_S = 5.0
 _MAX_REQUEST_BYTES = 8192
-# They tell at INFO what we tell ourselves, and at DEBUG every frame.
-_NOISY = ("asyncio", "hypercorn.access", "nats")
+# They tell at INFO what we tell ourselves, with the addresses of requests, and at DEBUG every frame and header: tokens
+# and passwords among them.
+_NOISY = (
+    *("asyncio", "authlib", "hpack", "httpcore", "httpx", "hypercorn.access", "nats"),
+    *("websockets", "RPC", "http-client", "websocket-client"),
+)
 
 Readiness = Callable[[], "list[str]"]  # what is missing, in words; empty: ready
 
@@ -57,12 +63,13 @@ def configure_logging(settings: Settings, role: str, instance: str = "") -> None
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(console)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(console), _masked],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    keep_secrets_out()
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
@@ -74,6 +81,11 @@ def _renderers(console: bool) -> list[Processor]:
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+
+
+def _masked(_logger: Any, _method: str, line: Any) -> str:
+    """The last line of defence: a token in the text of somebody's exception stays out of the log."""
+    return without_secrets(line)
 
 
 def _add(**values: str) -> Processor:

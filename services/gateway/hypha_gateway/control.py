@@ -19,7 +19,7 @@ __all__ = ["Control"]
 
 log = structlog.get_logger(__name__)
 
-_PAGE = 1000
+_MAX_PAGE = 10_000
 
 
 class Control:
@@ -80,7 +80,7 @@ class Control:
         ``total`` counts all connections, ``matching`` those that were asked for.
 
         """
-        after, limit = int(message.get("after") or 0), min(int(message.get("limit", _PAGE)), _PAGE)
+        after, limit = int(message.get("after") or 0), min(int(message.get("limit", 1000)), _MAX_PAGE)
         found = self._selected(message)
         found.sort(key=lambda connection: connection.number)
         rows = [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from . import metrics
 from .queues.repository import forget_empty
 from .registry.gateways import role_gateway
 from .registry.sweep import audit, count_rows, sweep_gateways, unload_idle
+from .workspaces.event_log import forget_old
 
 if TYPE_CHECKING:
     from hypha_common.bus import Bus
@@ -83,11 +85,14 @@ class Lifetime:
 
     """
 
-    def __init__(self, stores: Stores, events: Events, bus: Bus, *, grace_s: float) -> None:
+    def __init__(
+        self, stores: Stores, events: Events, bus: Bus, *, grace_s: float, event_log_s: float = math.inf
+    ) -> None:
         self._stores = stores
         self._events = events
         self._bus = bus
         self._grace_s = grace_s
+        self._event_log_s = event_log_s  # how long what users logged is kept
 
     async def disconnect(self, workspace: str, client_id: str, generation: int) -> bool:
         """Remove what a connection that ended left. False where that was done, or a newer one has taken over."""
@@ -190,6 +195,8 @@ class Lifetime:
 
     async def _audit(self, shard: Shard) -> None:
         await forget_empty(shard)
+        if self._event_log_s < math.inf:
+            metrics.SWEPT.labels("event").inc(await forget_old(shard, retention_s=self._event_log_s))
         strays = await audit(shard, grace_s=self._grace_s, forgotten_grace_s=FORGOTTEN_GRACE_S)
         if strays is not None:
             self._tell(strays.clients)

@@ -59,7 +59,10 @@ class WorkspaceService:
         stack.push_async_callback(self.bus.close)
         await _until_available(self._check_schema, waits_for="database")
         settings, stores, events = self._settings, Stores.of(self._database, self._settings), Events(self.bus)
-        lifetime = Lifetime(stores, events, self.bus, grace_s=settings.workspace_unload_grace_period)
+        lifetime = Lifetime(
+            stores, events, self.bus, grace_s=settings.workspace_unload_grace_period,
+            event_log_s=settings.event_log_retention,
+        )  # fmt: skip
         host = RoleHost(
             self.bus, _ROLE, server_base_url=settings.public_base_url, drain_window_s=settings.drain_window,
             missing=self.readiness,

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
-from hypha_common.db import Database
+from hypha_common.db import Database, Shard
 from hypha_common.errors import NotFound
 from hypha_common.wire import pack, unpack
 
-__all__ = ["EventLog"]
+__all__ = ["EventLog", "forget_old"]
 
 MAX_EVENTS = 10_000  # of one answer; the newest ones
+_FORGOTTEN_AT_ONCE = 5000  # a pass every 30 s takes what is left
 
 _FILTER = """
     FROM event_log
@@ -21,7 +22,19 @@ _FILTER = """
       AND ($5::timestamptz IS NULL OR created_at <= $5)
 """
 _SELECT = f"SELECT id, event_type, created_at, data {_FILTER} ORDER BY id DESC LIMIT {MAX_EVENTS}"
+# By number, as they were logged: the index that is there, and no other has to be kept for this.
+_FORGET = """
+    DELETE FROM event_log WHERE id IN (
+        SELECT id FROM (SELECT id, created_at FROM event_log ORDER BY id LIMIT $2) AS oldest
+        WHERE created_at < now() - $1::interval
+    )
+"""
 _STATS = f"SELECT event_type, count(*) AS count {_FILTER} GROUP BY event_type ORDER BY event_type"
+
+
+async def forget_old(shard: Shard, *, retention_s: float) -> int:
+    """Remove some of the events that are older than ``retention_s``; return how many."""
+    return await shard.execute(_FORGET, timedelta(seconds=retention_s), _FORGOTTEN_AT_ONCE)
 
 
 class EventLog:
