@@ -51,8 +51,11 @@ class Audit:
 
     """
 
-    def __init__(self, bus: Bus, *, store: Store | None = None) -> None:
-        self._store = store or partial(_send, bus)  # by default the auth service stores them
+    def __init__(self, bus: Bus | None = None, *, store: Store | None = None) -> None:
+        if store is None:  # then the auth service stores them
+            assert bus is not None
+            store = partial(_send, bus)
+        self._store = store
         self._counted: dict[_Key, Event] = {}  # of this interval
         self._outgoing: list[Event] = []  # of intervals before; not acknowledged yet
         self._sending: asyncio.Task[None] | None = None

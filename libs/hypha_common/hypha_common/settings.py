@@ -97,7 +97,10 @@ class Settings:
         "", "key that signs the cluster's tokens", secret=True, environment=("JWT_SECRET",), check=checks.jwt_secret
     )
     jwt_previous_secrets: tuple[str, ...] = option(
-        (), "keys that signed tokens before jwt_secret was changed: their tokens stay good", secret=True
+        (),
+        "keys that signed tokens before jwt_secret was changed: their tokens stay good",
+        secret=True,
+        check=checks.jwt_secrets,
     )
     root_token: str = option("", "token that is root; empty: none", secret=True, roles=_AUTH, check=checks.root_token)
     reconnection_token_life_time: float = option(

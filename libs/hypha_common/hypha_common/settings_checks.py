@@ -13,6 +13,7 @@ __all__ = [
     "descriptors",
     "http_url",
     "jwt_secret",
+    "jwt_secrets",
     "nats_url",
     "port",
     "root_token",
@@ -85,6 +86,10 @@ def jwt_secret(value: str) -> str | None:
     if len(value.encode()) < MIN_SECRET_BYTES:
         return f"must have at least {MIN_SECRET_BYTES} bytes"
     return None
+
+
+def jwt_secrets(values: tuple[str, ...]) -> str | None:
+    return next(filter(None, map(jwt_secret, values)), None)
 
 
 def root_token(value: str) -> str | None:

@@ -23,10 +23,12 @@ class Announcer:
 
     """
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, bus: Bus | None) -> None:
+        self._bus = bus  # None: there is nobody to tell
 
     def revoked(self, entries: Iterable[Entry]) -> None:
+        if self._bus is None:
+            return
         try:
             announce_revoked(self._bus, entries)
         except HyphaError as error:
@@ -40,6 +42,8 @@ class Announcer:
 
     def changed(self, *, blocked: Iterable[Block] = (), unblocked: Iterable[tuple[str, str]] = ()) -> None:
         """Tell that blocks, signing keys or custom authentication are not what they were."""
+        if self._bus is None:
+            return
         try:
             announce(self._bus, blocked=blocked, unblocked=unblocked)
         except HyphaError as error:

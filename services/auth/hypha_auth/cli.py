@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from hypha_common.cli import ServiceCli
 
+from .operators.parsers import add_verbs
+
 if TYPE_CHECKING:
     from hypha_common.cli import Run
     from hypha_common.settings import Settings
@@ -22,6 +24,7 @@ def build() -> ServiceCli:
         "create or update the tables of this service; safe to run twice and concurrently",
         finds_cluster=False,
     )
+    add_verbs(cli)
     return cli
 
 

@@ -16,6 +16,7 @@ from hypha_common.tokens import TokenCodec, TokenKind, VerifiedToken
 from .issuing import DEFAULT_LIFE_S
 from .login_request import check_workspace
 from .repository import LoginSession, LoginSessions
+from .revoking import MAX_HANDED_LIFE_S
 from .waiters import Waiters
 
 __all__ = ["CLAIMS", "Handover", "is_key", "unknown_key"]
@@ -108,7 +109,7 @@ class Handover:
         if held < Permission.READ:
             # Written into the token, because one that is limited owns nothing by its bearer's name.
             held = await self._owned(user, workspace)
-        life: float = life_s or DEFAULT_LIFE_S
+        life: float = min(life_s or DEFAULT_LIFE_S, MAX_HANDED_LIFE_S)
         if limited and verified.expires_at is not None:
             life = min(life, verified.expires_at - self._now())
         scope = Scope(

@@ -12,10 +12,11 @@ from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.scopes import check_extra_scopes
 from hypha_common.tokens import TokenCodec
 
+from .revoking import MAX_LIFE_S
+
 __all__ = ["DEFAULT_LIFE_S", "TokenConfig", "issue", "life_of"]
 
 DEFAULT_LIFE_S = 3600
-_MAX_LIFE_S = 100 * 365 * 86400
 
 _PERMISSIONS = {"read": Permission.READ, "read_write": Permission.READ_WRITE, "admin": Permission.ADMIN}
 
@@ -65,7 +66,7 @@ def life_of(expires_in: object, default: int = DEFAULT_LIFE_S) -> int:
         raise BadRequest("expires_in must be a number of seconds")
     if expires_in <= 0:
         raise BadRequest("expires_in should be greater than 0", rpc_type="AssertionError")
-    return max(1, int(min(expires_in, _MAX_LIFE_S)))
+    return max(1, int(min(expires_in, MAX_LIFE_S)))
 
 
 def issue(codec: TokenCodec, caller: Principal, config: TokenConfig, *, owner: bool = False) -> str:

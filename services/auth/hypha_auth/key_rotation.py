@@ -10,13 +10,11 @@ from hypha_common.revocation import key_mark
 from .announcing import Announcer
 from .key_making import Sealer, make_key
 from .key_repository import KeyRows
+from .revoking import MAX_LIFE_S
 
 __all__ = ["KeyRotation"]
 
 log = structlog.get_logger(__name__)
-
-# What descends from a token of a dropped key is refused as long as any token may live.
-_MARK_LIFE_S = 100 * 365 * 86400.0
 
 
 class KeyRotation:
@@ -41,7 +39,7 @@ class KeyRotation:
 
     async def drop(self, key_id: str, *, by: str) -> None:
         """Refuse everything that a leaked key has signed, and what came of it, from now on. Raises NotFound."""
-        mark, until = key_mark(key_id), time.time() + _MARK_LIFE_S
+        mark, until = key_mark(key_id), time.time() + MAX_LIFE_S  # whatever descends from its tokens
         await self._rows.drop(key_id, make_key(self._sealer), mark=mark, until=until, by=by)
         self._announcer.revoked([(mark, until)])
         self._announcer.changed()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,13 @@ class RevokedTokenRows:
             until,
             revoked_by,
         )
+
+    async def among(self, token_ids: Iterable[str]) -> list[str]:
+        """Return those of the ids that are revoked."""
+        rows = await self._home.fetch(
+            "SELECT token_id FROM revoked_tokens WHERE token_id = ANY($1) AND expires_at > now()", list(token_ids)
+        )
+        return [row["token_id"] for row in rows]
 
     async def page(self, after: str, limit: int) -> list[tuple[str, float]]:
         """Return (token id, Unix time) of live revocations, ordered by id, from behind ``after``."""

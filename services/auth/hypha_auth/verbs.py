@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from .announcing import Announcer
 from .issuing import TokenConfig, issue
 from .key_ring import KeyRing
 from .repository import RevokedTokenRows
+from .revoking import revocation_of
 
 __all__ = ["AuthVerbs", "External"]
 
@@ -106,11 +106,10 @@ class AuthVerbs:
             text = "Token has already expired" if error.message == EXPIRED else f"Invalid token: {error.message}"
             raise BadRequest(text) from None
         _check_may_revoke(caller, verified)
-        # A connection made with it may have a reconnection token that outlives it.
-        until = max(verified.expires_at or 0.0, time.time() + self._reconnection_life_s)
-        await self._rows.add(verified.token_id, until, caller.id)
-        self._revoked.add([(verified.token_id, until)])
-        self._announcer.revoked([(verified.token_id, until)])
+        token_id, until = revocation_of(verified, self._reconnection_life_s)
+        await self._rows.add(token_id, until, caller.id)
+        self._revoked.add([(token_id, until)])
+        self._announcer.revoked([(token_id, until)])
         log.info("token_revoked", user=caller.id, subject=verified.principal.id, token_id=verified.token_id)
         subject = verified.principal.id
         workspace = verified.workspace or ""
