@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp
-from starlette_compress import CompressMiddleware, remove_compress_type
 
 from hypha_common.errors import BadRequest, Blocked, HyphaError, InternalError, PayloadTooLarge
 from hypha_common.settings import Settings
 from hypha_gateway.enforcement import check_blocked
 
 from .caller import identify_at_once, is_root, verified_of
+from .compression import compressing, is_small
 from .cors import CorsPolicy
 from .denials import note_denial
 from .rate_limit import RateLimiter, client_address
@@ -35,14 +35,10 @@ SECONDS = Histogram(
 )
 RATE_LIMITED = Counter("http_rate_limited", "HTTP requests refused for coming too fast")
 
-_MIN_COMPRESSED_BYTES = 1000
 _STATUSES = frozenset(map(int, HTTPStatus))  # apps may answer with others
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _STREAM = "/rpc"  # frames, most of them binary, each to be seen at once
 _TOO_FAST = b'{"detail":"Rate limit exceeded. Please slow down."}'
-
-
-remove_compress_type("text/event-stream")  # each event is to be seen at once
 
 
 class HttpEdge:
@@ -55,7 +51,6 @@ class HttpEdge:
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
-        self._compressing = CompressMiddleware(app, minimum_size=_MIN_COMPRESSED_BYTES)
         self._max_body_bytes = settings.max_message_bytes
         self._base_path = settings.base_path.rstrip("/")
         self._cors = CorsPolicy(settings.allow_origins)
@@ -69,12 +64,12 @@ class HttpEdge:
             await self._app(scope, receive, send)
             return
         state: GatewayState = scope["app"].state.gateway
-        answer = _Answer(send, scope["method"])
+        answer = _Answer(scope, receive, send)
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
         path: str = scope["path"].removeprefix(self._base_path)
-        is_app = _is_app(path)
-        if origin is not None and not is_app:  # apps say themselves who may read them
+        answer.path = path
+        if origin is not None and not _is_app(path):  # apps say themselves who may read them
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                 status, extra, body = self._cors.preflight(origin)
                 await send_body(answer, status, body, b"text/plain; charset=utf-8", extra)
@@ -94,8 +89,7 @@ class HttpEdge:
             await send_error(answer, error)
             return
         try:
-            app = self._app if is_app or path == _STREAM else self._compressing
-            await app(scope, receive, answer)
+            await self._app(scope, receive, answer)
         except Exception:  # the outer edge: whoever asked gets an answer, the operator the reason
             log.exception("http_request_failed", method=scope["method"], path=path)
             if answer.started:
@@ -145,14 +139,18 @@ def _is_app(path: str) -> bool:
 
 
 class _Answer:
-    """The ``send`` of one request: adds headers to the head of the answer and counts it."""
+    """The ``send`` of one request: adds headers to the head of the answer, counts it, and compresses what is large."""
 
-    __slots__ = ("_began", "_method", "_send", "extra", "started")
+    __slots__ = ("_began", "_method", "_receive", "_scope", "_send", "extra", "path", "started")
 
-    def __init__(self, send: Send, method: str) -> None:
-        self._send = send
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
         self._method = method if method in _METHODS else "other"
+        self._scope = scope
+        self._receive = receive
+        self._send = _without_body(send) if method == "HEAD" else send
         self._began = time.perf_counter()
+        self.path = ""  # without base path
         self.extra: list[tuple[bytes, bytes]] = []
         self.started = False
 
@@ -163,9 +161,16 @@ class _Answer:
                 message["headers"] = [*message.get("headers", ()), *self.extra]
             status = message["status"]
             _count(self._method, status if status in _STATUSES else 0, time.perf_counter() - self._began)
-        elif self._method == "HEAD" and message["type"] == "http.response.body":
-            message = {**message, "body": b""}
+            if not is_small(message.get("headers", ())) and self.path != _STREAM and not _is_app(self.path):
+                self._send = await compressing(self._scope, self._receive, self._send)
         await self._send(message)
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
 
 
 _counters: dict[tuple[str, int], Any] = {}  # labels() takes a lock and builds a key; there are few pairs
