@@ -32,10 +32,14 @@ _HEADER_VALUE = re.compile(r"[^\x00\r\n]*")
 _OURS = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})  # the server's own
 
 
+_REFUSALS = (400, 401, 403, 404, 408, 413, 415, 429, 503)
+_REFUSED = Answer("What the service answers, or the reason of this server", {"*/*": {}, "application/json": {}})
+
+
 @describes(
     Operation(
         "A client's web service",
-        {ANY_STATUS: Answer("What the service answers; errors of the server are plain text", {"*/*": {}})},
+        {ANY_STATUS: Answer("What the service answers", {"*/*": {}}), **dict.fromkeys(_REFUSALS, _REFUSED)},
         description="Every method is passed on: to the function that the path names, else to `default`.",
         parameters=(Parameter("_mode", "which of several services that match"),),
         body=Body("Whatever the service takes", {"*/*": {}}),

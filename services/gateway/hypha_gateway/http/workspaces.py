@@ -93,7 +93,12 @@ async def service(request: Request) -> Response:
     return _json(await ask_manager(state, caller, "get_service_info", query, config))
 
 
-@describes(Operation("To the same address with a slash at its end", {307: Answer.redirect("This is a folder")}))
+@describes(
+    Operation(
+        "To the same address with a slash at its end",
+        {307: Answer.redirect("This is a folder"), 404: Answer.error("This cannot be one")},
+    )
+)
 async def redirect_to_slash(request: Request) -> Response:
     """``/{workspace}``, ``/{workspace}/services`` and ``/{workspace}/apps/{service}`` are folders."""
     query = f"?{request.url.query}" if request.url.query else ""
