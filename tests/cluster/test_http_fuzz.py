@@ -31,8 +31,8 @@ from tests.fixtures.clients import Connect
 pytestmark = pytest.mark.usefixtures("unharmed")
 
 # How often each operation is asked, in each mode: most where arguments decide what happens.
-_EXAMPLES = {"/{workspace}/services/{service}/{keys}": 250, "/{workspace}/services/{service}": 60}
-_FEW = 18
+_EXAMPLES = {"/{workspace}/services/{service}/{keys}": 190, "/{workspace}/services/{service}": 40}
+_FEW = 13
 _CHECKS: list[CheckFunction] = [
     status_code_conformance,
     content_type_conformance,
@@ -71,7 +71,8 @@ class _Asked:
 def _operations(url: str) -> Iterator[Any]:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     for found in schema.get_all_operations():
-        yield found.ok()
+        if found.ok().label != "GET /rpc":  # its answer is a stream, which ends when the client wants
+            yield found.ok()
 
 
 def _ask_everything(url: str, names: st.SearchStrategy[dict[str, str]], tokens: list[str]) -> Counter[int]:

@@ -13,6 +13,7 @@ from hypha_gateway import metrics
 from hypha_gateway.addresses import peer_address
 from hypha_gateway.http.arguments import query_parameters
 from hypha_gateway.http.caller import token_of
+from hypha_gateway.http.openapi import Answer, Body, Operation, Parameter, describes
 from hypha_gateway.http.request_body import body_limits, read_body
 from hypha_gateway.http.responses import Receive, Scope, Send, send_body, send_error
 
@@ -31,6 +32,38 @@ log = structlog.get_logger(__name__)
 _NOT_NOW = "The server takes no connections at the moment, please retry"
 
 
+_FRAMES = {"type": "string", "contentMediaType": "application/msgpack"}
+_CLIENT_ID = Parameter("client_id", "id of the client in its workspace")
+_WORKSPACE = Parameter("workspace", "workspace of the client; by default the one of its token, else its own")
+_RECONNECTION = Parameter("reconnection_token", "token of an earlier stream of this client")
+_REFUSED = {
+    404: Answer.error("There is no such workspace, client or method"),
+    409: Answer.error("The client id is in use, or the stream belongs to somebody else"),
+    500: Answer.error("The function that was called failed"),
+    504: Answer.error("Who was called does not answer"),
+}
+_STREAM = Operation(
+    "Connect as a client, without a websocket",
+    {200: Answer("Frames, each after its length in 4 bytes", {"application/x-msgpack-stream": _FRAMES}), **_REFUSED},
+    description="What `hypha-rpc` does for `transport: http`. The stream lasts as long as the client is connected.",
+    parameters=(_CLIENT_ID, _WORKSPACE, _RECONNECTION),
+    tag="rpc",
+    token=True,
+)
+_SEND = Operation(
+    "Send a frame as a client that is connected, or call a function without being connected",
+    {
+        200: Answer("Nothing, or `{success, result}` of a call without a stream", {"application/json": {}}),
+        **_REFUSED,
+    },
+    parameters=(_CLIENT_ID, _WORKSPACE, _RECONNECTION),
+    body=Body("A frame, or a control message", {"application/msgpack": _FRAMES}),
+    tag="rpc",
+    token=True,
+)
+
+
+@describes(_STREAM, post=_SEND)
 class RpcEndpoint:
     """``/rpc``: GET opens a client's stream, POST brings what the client sends (contract 01 §1.13)."""
 
