@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hypha_rpc import connect_to_server
 
+from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.oidc import AUDIENCE, OidcHub, Visitor
 
 pytestmark = pytest.mark.node
@@ -205,3 +206,16 @@ async def test_bad_token_requests(
     answer = await http.post(url, content=content, headers={"content-type": kind})
     assert answer.status_code == status
     assert answer.json()
+
+
+async def test_without_a_provider(cluster: RunningCluster, http: httpx.AsyncClient) -> None:
+    sentence = {"success": False, "detail": "No identity provider is configured on this server"}
+    form = {"grant_type": "client_credentials"}
+    for answer in (
+        await http.get(f"{cluster.url}/oauth/authorize"),
+        await http.post(f"{cluster.url}/oauth/token", data=form),
+    ):
+        assert answer.status_code == 404
+        assert answer.json() == sentence
+    page = await http.get(f"{cluster.url}/public/apps/hypha-login/")
+    assert "Continue with" not in page.text
