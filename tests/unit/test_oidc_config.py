@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from hypha_auth.oidc.config import ProviderConfig, is_trustworthy
+from hypha_auth.oidc.config import ProviderConfig
 from hypha_common.errors import ConfigurationError
 from hypha_common.settings import Settings
+from hypha_common.trust import is_trustworthy
 
 
 def config(**environ: str) -> ProviderConfig | None:
@@ -65,6 +66,7 @@ def test_the_secret_is_not_shown() -> None:
         ({"HYPHA_OIDC_ISSUER": "https://a.example.org"}, "oidc_client_id"),
         ({"HYPHA_OIDC_CLIENT_ID": "h"}, "HYPHA_OIDC_ISSUER"),
         ({"AUTH0_DOMAIN": "tenant.auth0.com"}, "both"),
+        ({"AUTH0_DOMAIN": "user@tenant.auth0.com", "AUTH0_CLIENT_ID": "abc"}, "https://"),
         ({"AUTH0_CLIENT_ID": "abc"}, "both"),
     ],
 )

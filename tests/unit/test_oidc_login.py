@@ -10,7 +10,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from hypha_auth.main import Auth
+from hypha_auth.oidc.states import PendingAuthorization, PendingAuthorizations
 from hypha_common.db import Database
+from hypha_common.errors import QuotaExceeded
 from hypha_common.settings import Settings
 from hypha_common.tokens import VerifiedToken
 from tests.fixtures.auth import auth_database, auth_settings, nats_url, postgres
@@ -160,6 +162,26 @@ async def test_a_state_ends(replicas: list[Auth], browser: Browser, auth_databas
     assert STRANGER in (await browser.get(replicas[0], "oidc.callback", back))["body"]
     await replicas[0].people.sweep()
     assert await auth_database.home.fetchval("SELECT count(*) FROM oidc_states") == 0
+
+
+async def test_too_many(auth_database: Database) -> None:
+    """Anybody can begin logins: how many are remembered is bounded, and how much of each."""
+    pending = PendingAuthorizations(auth_database.home, max_pending=2)
+    for number in range(2):
+        await pending.add(str(number), PendingAuthorization(b"", "", "", {}), life_s=60)
+    with pytest.raises(QuotaExceeded):
+        await pending.add("3", PendingAuthorization(b"", "", "", {}), life_s=60)
+
+
+async def test_too_long(replicas: list[Auth], browser: Browser) -> None:
+    answer = await browser.get(replicas[0], "oidc.start", urlencode({"workspace": "w" * 2000, "redirect": "/" * 2000}))
+    assert answer["status"] == 400
+
+
+async def test_another_name_of_the_hub(replicas: list[Auth], browser: Browser) -> None:
+    """The provider sends browsers to the public address, so that a login has to begin there."""
+    answer = await browser.get(replicas[0], "oidc.start", "key=K1", referer="http://10.0.0.5/public/apps/hypha-login/")
+    assert (answer["status"], answer["headers"]["Location"]) == (303, f"{HUB}/public/apps/hypha-login/?key=K1")
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ class Settings:
     )
     oidc_issuer: str = option(
         "", "OpenID Connect provider where people log in, such as https://accounts.example.org", roles=_AUTH,
-        check=checks.http_url,
+        check=checks.issuer_url,
     )  # fmt: skip
     oidc_client_id: str = option("", "client id of this hub at that provider", roles=_AUTH)
     oidc_client_secret: str = option("", "client secret, for a confidential client", secret=True, roles=_AUTH)

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from . import static_mounts as mounts
 from .errors import BadRequest
 from .ids import ROLE_CLIENTS, check_client_id
+from .trust import is_trustworthy
 
 __all__ = [
     "base_path",
@@ -12,6 +13,7 @@ __all__ = [
     "database_url",
     "descriptors",
     "http_url",
+    "issuer_url",
     "jwt_secret",
     "jwt_secrets",
     "nats_url",
@@ -80,6 +82,14 @@ def database_partitions(value: str) -> str | None:
     if sorted(covered) != list(range(64)):
         return "must name every partition from 0 to 63 exactly once"
     return None
+
+
+def issuer_url(value: str) -> str | None:
+    """What an issuer says decides who people are: it must reach us as it was said."""
+    parts = urlsplit(value)
+    if is_trustworthy(value) and not parts.query and not parts.fragment:
+        return None
+    return f"must be an https:// address (http:// only on this machine) without query, not {value!r}"
 
 
 def jwt_secret(value: str) -> str | None:

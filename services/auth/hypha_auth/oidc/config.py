@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from hypha_common.errors import ConfigurationError
 from hypha_common.settings import Settings
+from hypha_common.settings_checks import issuer_url
 
-__all__ = ["ProviderConfig", "is_trustworthy"]
+__all__ = ["ProviderConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,9 @@ class ProviderConfig:
 
     @classmethod
     def _checked(cls, issuer: str, client_id: str, audience: str, *, settings: Settings) -> ProviderConfig:
-        parts = urlsplit(issuer)
-        if not is_trustworthy(issuer) or parts.query or parts.fragment:
-            raise ConfigurationError(
-                f"oidc_issuer must be an https:// address (http:// only on this machine) without query, not {issuer!r}"
-            )
+        wrong = issuer_url(issuer)  # seen to when settings are read, but for Auth0's
+        if wrong:
+            raise ConfigurationError(f"The issuer {wrong}")
         if not client_id and not audience:
             raise ConfigurationError(
                 "oidc_issuer is set without oidc_client_id, with which people log in, "
@@ -64,26 +62,9 @@ class ProviderConfig:
             client_secret=settings.oidc_client_secret,
             scope=" ".join(dict.fromkeys(["openid", *scope])),
             audience=audience,
-            name=settings.oidc_name or parts.hostname or issuer,
+            name=settings.oidc_name or urlsplit(issuer).hostname or issuer,
         )
 
     def is_issuer(self, issuer: object) -> bool:
         """Tell whether a name is the issuer's, whatever slash it ends with: people leave it out, Auth0 has it."""
         return isinstance(issuer, str) and issuer.rstrip("/") == self.issuer.rstrip("/")
-
-
-def is_trustworthy(url: str) -> bool:
-    """Tell whether nobody on the way can change what an address answers: https, or this machine."""
-    parts = urlsplit(url)
-    if parts.username is not None or not parts.hostname:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypha_common.errors import Unavailable
+from hypha_common.trust import is_trustworthy
 
-from .config import ProviderConfig, is_trustworthy
+from .config import ProviderConfig
 from .http import ProviderHttp
 from .refreshed import Refreshed
 

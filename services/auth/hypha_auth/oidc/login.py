@@ -24,6 +24,8 @@ __all__ = ["OpenIdLogin"]
 
 log = structlog.get_logger(__name__)
 
+_MAX_FIELDS = 2048  # characters; anybody can have them kept for a while
+
 _STRANGER = (
     "This login was not begun in this browser, was completed already, or took too long. Please start it again, and "
     "allow cookies for this site."
@@ -78,8 +80,14 @@ class OpenIdLogin(IdentityProvider):
         if browser.method != "GET" or not _comes_from_here(browser):
             # Whoever is logged in at the provider would give a program its token without having seen the page.
             return self._to_page(request)
+        if not self._is_at_home(browser):
+            # The provider sends the browser to the public address: a cookie of another name would not come along.
+            return reply(303, "", {"Location": f"{self._page_url}?{request.query()}"})
+        fields = request.given()
+        if sum(map(len, fields.values())) > _MAX_FIELDS:
+            return self._flow.refuse(LoginRequest(), "The address of this login is too long.", status=400)
         try:
-            begun = await self._authorization.begin(request.given())
+            begun = await self._authorization.begin(fields)
         except HyphaError as error:
             return self._refused(request, error)
         return reply(303, "", {"Location": begun.url, "Set-Cookie": self._binding(begun)})
@@ -154,6 +162,10 @@ class OpenIdLogin(IdentityProvider):
             return BrowserRequest.of(event, origin=self._flow.layout.origin)
         except PayloadTooLarge:
             return BrowserRequest.of({**event, "body": b""}, origin=self._flow.layout.origin)
+
+    def _is_at_home(self, browser: BrowserRequest) -> bool:
+        referer = browser.headers.get("referer", "")
+        return not referer or f"{referer}/".startswith(f"{self._flow.layout.origin}/")
 
     def _binding(self, begun: Begun) -> str:
         return f"{self._cookie_name(begun.state)}={begun.secret}{self._cookie_end}; Max-Age={int(LIFE_S)}"
