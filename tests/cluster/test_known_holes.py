@@ -4,12 +4,12 @@ Holes of other servers (contract 01 §9) that must not be here: what somebody wo
 Where each is tested:
 
 1. broadcast into a foreign workspace, also by readers: ``test_frames.TestBroadcasts``
-2. ``unregister_service`` of others: ``manager/test_manager_services.test_unregister``; by HTTP: here
-3. services under another client's id: ``manager/test_manager_services.test_what_a_client_may_not_register``
+2. ``unregister_service`` of others: ``manager/test_manager_services.test_unregister``; by websocket and HTTP: here
+3. services under another client's id: ``manager/test_manager_services.test_what_a_client_may_not_register``; here
 4. ``get_workspace_info`` of others: ``manager/test_manager_workspaces.test_workspace_info_is_for_members``; by HTTP:
    here
 5. making ``ws-user-<somebody>``: ``manager/test_manager_workspaces.test_who_may_not_create``, by connecting:
-   ``test_handshake.TestWorkspaces``
+   ``test_handshake.TestWorkspaces``; both: here
 6. child tokens that act as their parents: ``unit/test_auth_issuing``, ``unit/test_auth_login``,
    ``registry/test_admission``, ``manager/test_manager_workspaces.test_child_tokens_do_not_own``; with real tokens: here
 7. identity at ``POST /rpc``: here, and with the HTTP transport when it comes
@@ -98,6 +98,24 @@ class TestChildTokens:
         with pytest.raises(Exception, match="PermissionError: You do not have any permission for workspace"):
             await admin.generate_token({"workspace": "public"})
 
+    async def test_do_not_grow_by_coming_back(self, cluster: RunningCluster) -> None:
+        """A reconnection token gives what the first token gave, however often it is handed on."""
+        async with raw_client(cluster.url, token=cluster.user_token()) as parent:
+            token = await parent.manager("generate_token", {"permission": "read"})
+            async with raw_client(cluster.url, "child", token=token) as child:
+                first, rights = child.info["reconnection_token"], child.info["user"]["scope"]["workspaces"]
+            assert rights == {parent.workspace: "r"}
+            for _ in range(2):
+                async with raw_client(cluster.url, "child", reconnection_token=first) as child:
+                    first, user = child.info["reconnection_token"], child.info["user"]
+                    assert (user["scope"]["workspaces"], user["roles"]) == (rights, ["user"])
+                    for method, argument in (
+                        ("generate_token", {"permission": "read"}),
+                        ("register_service", {"id": f"{child.address}:s", "type": "generic"}),
+                    ):
+                        with pytest.raises(CallFailed, match=r"Permission|Only admin"):
+                            await child.manager(method, argument)
+
     async def _refused(
         self, child: Any, http: httpx.AsyncClient, token: str, method: str, arguments: list[Any]
     ) -> bool:
@@ -135,6 +153,45 @@ async def test_strangers_over_http(cluster: RunningCluster, connect: Connect, ht
         env = await http.get(f"/{workspace}/services/ws/get_env", headers=headers)
         assert "s3cr3t" not in env.text
     assert await (await owner.get_service(service.id)).f() == 1
+
+
+@pytest.mark.parametrize("registered", [True, False], ids=["another user", "anonymous"])
+async def test_strangers_over_websocket(cluster: RunningCluster, registered: bool) -> None:
+    """What is public may be called by everybody, and is nobody else's to remove, replace or move into."""
+    first = {"token": cluster.user_token()} if registered else {}
+    async with (
+        raw_client(cluster.url, "owner", token=cluster.user_token()) as owner,
+        raw_client(cluster.url, "stranger", **first) as stranger,
+        raw_client(cluster.url, "mate", **first) as mate,
+    ):
+        await owner.register()
+        await stranger.register()
+        config = {"visibility": "public", "require_context": True}
+        service = {"id": f"{owner.address}:s", "type": "generic", "config": config}
+        await owner.manager("register_service", service)
+        home, victim = owner.workspace, f"ws-user-{new_id(8).lower()}"
+        attempts: list[tuple[str, list[Any]]] = [
+            ("unregister_service", [f"{owner.address}:s"]),
+            ("unregister_service", [f"{owner.address}:built-in"]),
+            ("register_service", [service]),
+            ("register_service", [{**service, "id": f"{stranger.workspace}/{mate.info['client_id']}:s"}]),
+            ("register_service", [{**service, "id": f"{home}/stranger:s"}]),
+            ("register_service", [{**service, "id": "public/stranger:s"}]),
+            ("create_workspace", [{"name": victim}]),
+            ("create_workspace", [{"name": victim}, True]),
+            ("create_workspace", [{"name": home}, True]),
+            ("delete_workspace", [home]),
+            ("generate_token", [{"workspace": home}]),
+            ("generate_token", [{"workspace": victim}]),
+        ]
+        for method, arguments in attempts:
+            with pytest.raises(CallFailed, match=r"Permission|does not match|Only registered user|Only admin"):
+                await stranger.manager(method, *arguments)
+        for workspace in (home, victim):
+            ended = await knock(cluster.url, {"client_id": "c", "workspace": workspace, **first})
+            assert ended.code in (1001, 1008)
+        listed = await stranger.manager("list_services", {"workspace": home})
+        assert {service["id"] for service in listed} == {f"{owner.address}:s", f"{owner.address}:built-in"}
 
 
 async def test_http_transport(cluster: RunningCluster, connect: Connect, http: httpx.AsyncClient) -> None:
