@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from hypha_rpc.rpc import RPC
 
 from hypha_common import envelope
 from hypha_common.bus import Bus
+from hypha_common.errors import HyphaError
 from hypha_common.ids import MANAGER_ID, Address, new_id
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.rpc import Router
@@ -27,14 +29,28 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self.bus = make_bus(settings, "gateway")
+        self._heads = settings.partition_heads()
+        self._renewing: asyncio.Task[None] | None = None
         self._links: dict[tuple[str, str], Link] = {}
 
     async def start(self) -> None:
         await self.bus.connect()
         for verb in (self.subscribe, self.unsubscribe, self.kick):
             await self.bus.serve_subject(gateway_verb(self.bus.instance, verb.__name__), verb)
+        self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """On a busy machine a test may take longer than a lease."""
+        while True:
+            for head in self._heads:
+                message = {"gateway": self.bus.instance, "connections": len(self._links)}
+                with suppress(HyphaError):
+                    await self.bus.request(role_verb("workspace", head, "lease"), message)
+            await asyncio.sleep(4)
 
     async def stop(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
         for link in list(self._links.values()):
             await link.disconnect()
         await self.bus.close()

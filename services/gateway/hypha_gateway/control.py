@@ -31,7 +31,7 @@ class Control:
 
     async def start(self) -> None:
         bus = self._gateway.bus
-        for verb in ("kick", "subscribe", "unsubscribe", "drain", "connections"):
+        for verb in ("kick", "subscribe", "unsubscribe", "drain", "connections", "awaits"):
             await bus.serve_subject(gateway_verb(bus.instance, verb), getattr(self, verb))
         await answer_roll_call(bus, "gateway", self._gateway.about)
 
@@ -72,6 +72,10 @@ class Control:
         """Stop this gateway as SIGTERM does."""
         self._gateway.request_stop()
         return {"connections": len(self._gateway.table)}
+
+    async def awaits(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Tell whether the answer to a call of this gateway's own, for an HTTP request, is still waited for."""
+        return {"awaits": self._gateway.client.peer.awaits(str(message.get("session")))}
 
     async def connections(self, message: dict[str, Any]) -> dict[str, Any]:
         """

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hypha_common.errors import DeadlineExceeded, HyphaError, PeerNotFound
@@ -15,7 +15,7 @@ __all__ = ["OutgoingCall", "OutgoingCalls"]
 class OutgoingCall:
     """A call of ours that awaits its answer. Its session is in the table exactly as long."""
 
-    __slots__ = ("_deadline", "_loop", "_timer", "answer", "method", "session", "timeout", "to")
+    __slots__ = ("_deadline", "_loop", "_timer", "answer", "method", "on_long", "session", "timeout", "to")
 
     def __init__(self, session: str, to: str, method: str, timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -26,6 +26,7 @@ class OutgoingCall:
         self.to = to
         self.method = method
         self.timeout = timeout
+        self.on_long: Callable[[OutgoingCall], None] | None = None  # told once, of a call that takes a while
 
     def arm(self) -> None:
         """Start the timer; called when the frame is out."""
@@ -35,6 +36,9 @@ class OutgoingCall:
     def heartbeat(self) -> None:
         """The callee is still at work. Only the deadline moves; the timer finds out when it fires."""
         self._deadline = self._loop.time() + self.timeout
+        if self.on_long is not None:
+            told, self.on_long = self.on_long, None
+            told(self)
 
     def resolve(self, value: Any) -> None:
         if not self.answer.done():

@@ -10,7 +10,7 @@ import structlog
 from hypha_common.errors import HyphaError, PayloadTooLarge, PeerNotFound, PermissionDenied, Unavailable
 from hypha_common.ids import Address, role_of
 
-from .calls import OutgoingCalls
+from .calls import OutgoingCall, OutgoingCalls
 from .chunks import MAX_FRAME_BYTES, send_in_chunks
 from .frames import address_of, args_extra, call_extra, header
 from .functions import CALL_TIMEOUT_S, Identity, Importer, absolute_target
@@ -69,11 +69,13 @@ class Outbox:
         encode: bool = True,
         decode: bool = True,
         ends: str | None = None,
+        on_long: Callable[[OutgoingCall], None] | None = None,
     ) -> Any:
         """Call and return the answer. See :meth:`RpcPeer.call`."""
         if self._closed:
             raise Unavailable("Connection is closed")
         call = self.calls.open(to, method, timeout)
+        call.on_long = on_long
         try:
             if encode:
                 exporter = self._exporter(call.session, target=to, me=identity.sender)

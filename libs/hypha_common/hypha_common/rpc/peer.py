@@ -14,6 +14,7 @@ from hypha_common.wire import pack, pack_frame, split_frame, unpack_extra
 
 from .builtin import built_in_service
 from .caller import Caller
+from .calls import OutgoingCall
 from .executor import SERVICES, Executor, Incoming, args_of
 from .functions import CALL_TIMEOUT_S, Identity
 from .message_cache import MessageCache
@@ -104,12 +105,15 @@ class RpcPeer:
         timeout: float = CALL_TIMEOUT_S,
         decode: bool = True,
         encode: bool = True,
+        on_long: Callable[[OutgoingCall], None] | None = None,
     ) -> Any:
         """
         Call ``method`` (``services.<id>.<path>``) at ``to`` in the name of ``sender`` and return the answer.
 
         ``timeout`` counts from the last heartbeat. With ``encode`` and ``decode`` false, arguments and answer stay in
-        wire form. Raises RemoteError, PeerNotFound, DeadlineExceeded, Unavailable.
+        wire form. ``on_long`` is told of a call of which a heartbeat comes: it may reject it.
+
+        Raises RemoteError, PeerNotFound, DeadlineExceeded, Unavailable.
 
         """
         return await self._outbox.request(
@@ -121,6 +125,7 @@ class RpcPeer:
             timeout=timeout,
             encode=encode,
             decode=decode,
+            on_long=on_long,
         )
 
     def iterate(
@@ -164,6 +169,10 @@ class RpcPeer:
             "cached_messages": len(self.cache),
             "cached_bytes": self.cache.size,
         }
+
+    def awaits(self, session: str) -> bool:
+        """Tell whether the call of ``session`` is ours and has not been answered."""
+        return self._outbox.calls.get(session) is not None
 
     def waiting(self) -> list[tuple[str, str]]:
         """Return (session, address) of each call of ours that has not been answered."""

@@ -12,8 +12,11 @@ from hypha_common.subjects import partition_of, role_verb
 from .arguments import Arguments
 from .caller import Caller
 from .errors import FunctionNotFound, is_missing_method, is_no_function
+from .hang_up import end_on_hang_up
+from .responses import Receive
 
 if TYPE_CHECKING:
+    from hypha_common.rpc.calls import OutgoingCall
     from hypha_gateway.state import GatewayState
 
 __all__ = ["MANAGER", "MANAGER_NAMES", "RemoteCaller", "resolve"]
@@ -31,12 +34,13 @@ MANAGER = Address.parse(MANAGER_ADDRESS)
 class RemoteCaller:
     """Calls of RPC services in the name of one HTTP caller. Results keep their wire form (``_rtype`` maps)."""
 
-    __slots__ = ("_sender", "_state", "caller")
+    __slots__ = ("_sender", "_state", "caller", "receive")
 
     def __init__(self, state: GatewayState, caller: Caller, sender: Address) -> None:
         self._state = state
         self._sender = sender
         self.caller = caller
+        self.receive: Receive | None = None  # of a request whose body has been read: tells when its caller hangs up
 
     @classmethod
     async def open(cls, state: GatewayState, caller: Caller) -> RemoteCaller:
@@ -55,7 +59,12 @@ class RemoteCaller:
             timeout=timeout,
             encode=False,
             decode=False,
+            on_long=self._watch,
         )
+
+    def _watch(self, call: OutgoingCall) -> None:
+        if self.receive is not None:
+            end_on_hang_up(self.receive, call)
 
     def items(self, provider: Address, generator: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Return the items of a generator that ``provider`` answered a call of ours with."""

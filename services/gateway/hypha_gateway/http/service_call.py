@@ -94,6 +94,7 @@ async def answer_call(
         return
     try:
         remote = await RemoteCaller.open(state, caller)
+        remote.receive = receive
         if service_id in MANAGER_NAMES:
             provider = MANAGER
             result = await remote.manager(name, arguments)

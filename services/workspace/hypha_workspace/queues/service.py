@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from hypha_common.errors import BadRequest, HyphaError, PeerNotFound, Unavailable
+from hypha_common.ids import HTTP_CLIENT_PREFIX
 from hypha_common.principal import Permission
 from hypha_common.rpc.service import Packed, Service, rpc_method
-from hypha_common.subjects import broadcast, client_frames
+from hypha_common.subjects import broadcast, client_frames, gateway_verb
 from hypha_common.wire import pack, unpack
 from hypha_workspace.manager.access import authorize
 from hypha_workspace.manager.bounds import check_size
@@ -36,6 +37,7 @@ MAX_PEEK = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _PUSHED = broadcast("pushed")
 _LOOK_INTERVAL_S = 1.0
+_ASK_TIMEOUT_S = 2.0
 _FRESH_S = 0.02  # a caller that asked this moment is there
 
 
@@ -186,7 +188,13 @@ class TaskQueues:
 
     async def _check_waits(self, context: Caller) -> None:
         """Raise PeerNotFound where the caller is gone: a task given to nobody would be lost."""
-        if not await self._bus.listens(client_frames(context.sender.workspace, context.sender.client)):
+        if context.sender.client.startswith(HTTP_CLIENT_PREFIX):
+            message = {"session": context.session}
+            subject = gateway_verb(context.gateway, "awaits")
+            there = (await self._bus.request(subject, message, timeout=_ASK_TIMEOUT_S))["awaits"]
+        else:
+            there = await self._bus.listens(client_frames(context.sender.workspace, context.sender.client))
+        if not there:
             raise PeerNotFound(f"Target peer {context.sender} is not connected")
 
     def _pushed(self, subject: str, reply: str, payload: bytes) -> None:
