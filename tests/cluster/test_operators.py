@@ -178,6 +178,20 @@ async def test_a_blocked_user_is_out_and_stays_out(two_gateways: RunningCluster,
         await root.block_user("root")
 
 
+async def test_streams_of_a_blocked_user_end(two_gateways: RunningCluster, root: Any) -> None:
+    """As websockets do; and no new one begins."""
+    url, headers = two_gateways.gateway_urls[1], {"Authorization": f"Bearer {two_gateways.user_token('streamer')}"}
+    async with httpx.AsyncClient(timeout=5) as http:
+        async with http.stream("GET", f"{url}/rpc?client_id=s1", headers=headers) as stream:
+            pieces = stream.aiter_bytes()
+            assert b"connection_info" in await anext(pieces)
+            assert await root.block_user("streamer", 60, "no") == "Blocked user streamer, kicked 1 connections"
+            assert b"User is blocked: no" in b"".join([piece async for piece in pieces])
+        refused = await http.get(f"{url}/rpc?client_id=s2", headers=headers)
+        assert (refused.status_code, refused.json()) == (403, {"detail": "User is blocked: no"})
+    await root.unblock_user("streamer")
+
+
 async def _until_let_in(sockets: Sockets, urls: list[str], token: str | None, address: str = "") -> None:
     """Every gateway hears of it on its own."""
     async with asyncio.timeout(3):
