@@ -53,6 +53,18 @@ class RawSocket:
                     data += piece
         return data
 
+    async def chunk(self) -> bytes:
+        """Read one chunk of an HTTP answer without a length."""
+        async with asyncio.timeout(TIMEOUT_S):
+            size = int(await self._reader.readuntil(b"\r\n"), 16)
+            return (await self._reader.readexactly(size + 2))[:-2]
+
+    def pause(self) -> None:
+        """Read no more, not even ahead."""
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     async def frame(self) -> tuple[int, bytes]:
         """Read one websocket frame of the server."""
         async with asyncio.timeout(TIMEOUT_S):

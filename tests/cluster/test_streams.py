@@ -523,19 +523,13 @@ class TestConnections:
                 async with raw_socket(cluster.url) as socket:
                     await socket.send(b"GET /rpc?client_id=gone HTTP/1.1\r\nHost: x\r\n\r\n")
                     await socket.head()
-                    _, data = await asyncio.wait_for(_chunk(socket), 5)
+                    data = await socket.chunk()
                     info = msgpack.unpackb(data[4:])
                     address = f"{info['workspace']}/gone"
                     await other.send({"type": "x", "to": address})
-                    assert await asyncio.wait_for(_chunk(socket), 5)
+                    assert await socket.chunk()
                     if abrupt:
                         socket.close()
                 await asyncio.sleep(0.2)
                 with pytest.raises(CallFailed, match="is not connected"):
                     await other.call("f", to=address)
-
-
-async def _chunk(socket: Any) -> tuple[int, bytes]:
-    size = int((await socket._reader.readuntil(b"\r\n")).strip(), 16)
-    data = await socket._reader.readexactly(size + 2)
-    return size, data[:-2]

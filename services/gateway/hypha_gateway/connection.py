@@ -134,6 +134,7 @@ class Connection:
 
     def resume(self) -> None:
         self.blocked = False
+        self.touch()  # it may have said something that we did not read
         while self._backlog and not self.blocked and not self.closed:
             self._route(self._backlog.popleft())
         if not self.blocked and not self.closed:

@@ -58,9 +58,11 @@ class Liveness:
     def _check(self, connection: Connection, now: float) -> None:
         link = connection.link
         silent_s = now - link.last_heard
+        if connection.blocked:
+            return  # we do not read what it sends
         if self._idle_timeout_s and now - connection.last_frame > self._idle_timeout_s and not link.may_idle:
             connection.end(1001, f"Idle timeout ({self._idle_timeout_s:g}s)")
-        elif silent_s > link.gone_after_s and not connection.blocked:
+        elif silent_s > link.gone_after_s:
             log.info("client_silent", client=str(connection.address), silent_s=round(silent_s))
             connection.abort()
         elif silent_s > link.probe_after_s:

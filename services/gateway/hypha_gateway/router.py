@@ -155,7 +155,12 @@ class Router:
         subject = client_frames(workspace, client)
         self._bus.publish(subject, envelope.frame(self._bus.instance_bytes, head), rest, reply=reply)
         gate = self._windows.charge(subject, _BODY + len(head) + len(rest))
-        return gate if gate is not None else self._congested()
+        if gate is None:
+            return self._congested()
+        if not reply:
+            # Nothing else would tell that nobody is there to open the window again.
+            self._bus.publish(subject, b"", reply=f"{no_responders_prefix(self._bus.instance)}.{PROBE_TAIL}")
+        return gate
 
     def _broadcast(
         self, connection: Connection, header: dict[str, Any], workspace: str, rest: memoryview

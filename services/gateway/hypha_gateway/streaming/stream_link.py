@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -41,15 +42,15 @@ class StreamLink:
         self.remote = remote
         self.last_heard = time.monotonic()
         self.probe_after_s = settings.stream_idle_threshold
-        self.gone_after_s = self.probe_after_s + settings.stream_max_missed_pings * settings.stream_ping_interval
+        self.gone_after_s = math.inf  # who only listens has no way to answer: the transport must tell
         self.probe: Callable[[], bytes] | None = None  # makes a frame that the client answers
         self.events: LinkEvents | None = None
         self.code = 1006
         self.reading = asyncio.Event()
         self.reading.set()
         self._ping_interval_s = settings.stream_ping_interval
+        self._patience_s = self.probe_after_s + settings.stream_max_missed_pings * self._ping_interval_s
         self._pinged_at = 0.0
-        self._has_spoken = False
         self._keep_alive_s = settings.stream_keepalive_interval
         self._sent_at = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
@@ -85,7 +86,7 @@ class StreamLink:
     def heard(self) -> None:
         """The client has sent a POST."""
         self.last_heard = time.monotonic()
-        self._has_spoken = True
+        self.gone_after_s = self._patience_s
 
     # What the connection calls.
 
@@ -104,10 +105,8 @@ class StreamLink:
 
     def ping(self) -> None:
         now = time.monotonic()
-        if not self._has_spoken:
-            # It only listens, and has nothing to answer with: that the transport takes our pings must do.
-            self.last_heard = now
-        elif self.probe is not None and now - self._pinged_at >= self._ping_interval_s:
+        speaks = self.gone_after_s < math.inf
+        if speaks and self.probe is not None and now - self._pinged_at >= self._ping_interval_s:
             self._pinged_at = now
             self._queue(self.probe())
 
