@@ -10,11 +10,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
+import httpx
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.cluster.running_cluster import RunningCluster
 
@@ -163,6 +167,13 @@ def test_under_an_asgi_server(tmp_path: Path) -> None:
         assert _status(f"http://127.0.0.1:{port}/health/readiness") == 200, (tmp_path / "log").read_text()
         children = psutil.Process(server.pid).children(recursive=True)
         assert not [child for child in children if "hypha_gateway" in " ".join(child.cmdline())]
+        httpx.get(f"http://127.0.0.1:{port}/rpc?client_id=a&reconnection_token=s3cret-token")
+        with connect(f"ws://127.0.0.1:{port}/ws?token=s3cret-token") as websocket, suppress(ConnectionClosed):
+            websocket.recv(timeout=5)
+        shown = (tmp_path / "log").read_text()
+        assert "/rpc?client_id=a&reconnection_token=********" in shown  # uvicorn's log of requests
+        assert "/ws?token=********" in shown
+        assert "s3cret-token" not in shown
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(30)
