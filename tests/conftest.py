@@ -11,6 +11,7 @@ from tests.fixtures.browser import browser, client_page, page_url
 from tests.fixtures.clients import connect
 from tests.fixtures.clusters import cluster, limited_cluster, start_cluster, two_gateways
 from tests.fixtures.oidc import oidc_hub, oidc_server, start_oidc_server
+from tests.fixtures.people import person
 from tests.fixtures.scripts import node_modules, start_script
 from tests.fixtures.unharmed import unharmed
 
@@ -24,6 +25,7 @@ __all__ = [
     "oidc_hub",
     "oidc_server",
     "page_url",
+    "person",
     "start_cluster",
     "start_oidc_server",
     "start_script",

@@ -5,6 +5,7 @@ from hypha_rpc import connect_to_server
 from playwright.async_api import Page
 
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.people import Person
 from tests.getting_started.conftest import Hello, Snippet, hello, snippet
 
 __all__ = ["hello", "snippet"]
@@ -34,19 +35,20 @@ async def test_environment_variables(
 
 
 async def test_server_with_login(
-    cluster: RunningCluster, snippet: Snippet, client_page: Page, printed: list[str]
+    cluster: RunningCluster, snippet: Snippet, client_page: Page, printed: list[str], person: Person
 ) -> None:
     """The login page opens in a window of its own, which closes when the person has logged in there."""
     async with client_page.expect_popup() as opened:
         await client_page.evaluate(f"() => {{ {snippet('server.js')} }}")
     window = await opened.value
-    await window.get_by_label("Your token").fill(cluster.user_token("grace"))
+    await window.get_by_label("Email").fill(person.email)
+    await window.get_by_label("Password").fill(person.password)
     async with (
         client_page.expect_console_message(lambda message: "via the HTTP proxy" in message.text, timeout=10000),
         window.expect_event("close"),
     ):
-        await window.get_by_role("button", name="Log in").click()
-    assert "Hello world service registered at workspace: ws-user-grace" in "\n".join(printed)
+        await window.get_by_role("button", name="Log in", exact=True).click()
+    assert f"Hello world service registered at workspace: ws-user-{person.user_id}" in "\n".join(printed)
 
     async with connect_to_server({"server_url": cluster.url}) as server:
         service_id = next(line for line in printed if "using the service id: " in line).split()[-1]

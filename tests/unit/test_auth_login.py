@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -11,20 +12,25 @@ import pytest
 from hypha_auth.handover import Handover
 from hypha_auth.login import Login
 from hypha_auth.login_flow import LoginFlow
+from hypha_auth.pages.home_page import HomePage
 from hypha_auth.pages.layout import Layout
 from hypha_auth.pages.login_page import LoginPage
 from hypha_auth.repository import LoginSessions
+from hypha_auth.token_desk import TokenDesk
 from hypha_auth.waiters import Waiters
 from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import HyphaError, PermissionDenied, Unavailable
+from hypha_common.ids import Address
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.revocation import RevokedTokens
+from hypha_common.rpc.caller import Caller
 from hypha_common.tokens import TokenCodec, VerifiedToken
 from hypha_common.verifier import RootToken, TokenVerifier
 from tests.fixtures.auth import (
     ROOT_TOKEN,
     SECRET,
+    HeardAudit,
     auth_database,
     auth_settings,
     bus,
@@ -38,6 +44,7 @@ __all__ = ["auth_database", "auth_settings", "bus", "nats_url", "postgres"]
 CODEC = TokenCodec(SECRET)
 VERIFIER = TokenVerifier(CODEC, RevokedTokens())
 ALICE = Principal(id="alice", email="alice@example.org", scope=Scope({"ws-a": Permission.READ_WRITE}))
+ALICE_AT_HOME = ALICE.with_scope(workspaces={"ws-user-alice": Permission.ADMIN})
 BASE = "http://hub.example.org"
 
 
@@ -61,9 +68,19 @@ async def login_at(bus: Bus, database: Database, life_s: float = 30) -> Login:
     await bus.flush()
     sessions = LoginSessions(database.home)
     handover = Handover(sessions=sessions, codec=CODEC, verify=verify, owned=owned, waiters=waiters)
-    flow = LoginFlow(handover=handover, layout=Layout(public_base_url=BASE), codec=CODEC)
-    page = LoginPage(flow=flow, handover=handover, verify=verify)
-    return Login(sessions=sessions, handover=handover, page=page, waiters=waiters, public_base_url=BASE, life_s=life_s)
+    audit: Any = HeardAudit()
+    flow = LoginFlow(handover=handover, layout=Layout(public_base_url=BASE), codec=CODEC, audit=audit)
+    desk = TokenDesk(codec=CODEC, owned=owned, audit=audit)
+    page = LoginPage(flow=flow, handover=handover, verify=verify, home=HomePage(flow=flow, desk=desk))
+    return Login(
+        sessions=sessions,
+        handover=handover,
+        page=page,
+        desk=desk,
+        waiters=waiters,
+        public_base_url=BASE,
+        life_s=life_s,
+    )
 
 
 @pytest.fixture
@@ -303,7 +320,35 @@ async def test_page(login: Login) -> None:
     assert again["status"] == 400
 
 
+def caller(principal: Principal) -> Caller:
+    here = Address("ws-user-x", "program")
+    return Caller(principal=principal, workspace="ws-user-x", sender=here, target=here, method="x")
+
+
+async def test_generate(login: Login) -> None:
+    """Whoever has logged in gets tokens for programs, for what is theirs."""
+    token = CODEC.verify(await login.generate(context=caller(ALICE_AT_HOME)))
+    assert (token.workspace, token.principal.parent) == ("ws-user-alice", "alice")
+    config = {"workspace": "ws-mine", "permission": "read", "expires_in": 60}
+    token = CODEC.verify(await login.generate(config, context=caller(ALICE_AT_HOME)))
+    assert token.principal.scope.workspaces == {"ws-mine": Permission.READ}
+    for principal, config in [
+        (ALICE_AT_HOME, {"workspace": "ws-foreign"}),
+        (Principal(id="anonymouz-x", is_anonymous=True, roles=("anonymous",)), {}),
+        (replace(ALICE, parent="bob"), {"workspace": "ws-mine"}),
+    ]:
+        assert (await fails(login.generate(config, context=caller(principal)))).startswith("PermissionError: ")
+    assert await fails(login.generate()) == "PermissionError: Log in first"
+
+
 async def test_profile_and_logout(login: Login) -> None:
     page = f"{BASE}/public/apps/hypha-login/"
     assert (await login.profile({}))["headers"]["Location"] == page
+    assert await login.profile(context=caller(ALICE)) == {
+        "success": True,
+        "user_id": "alice",
+        "email": "alice@example.org",
+        "roles": [],
+        "is_anonymous": False,
+    }
     assert await login.logout() == {"logout_url": f"{page}?logout=true&close=true"}

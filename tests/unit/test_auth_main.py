@@ -95,7 +95,9 @@ async def test_announces_its_service(replicas: Any, announced: list[dict[str, An
     services = {service["id"]: service for service in announced[0]["services"]}
     login = services["public/hypha-auth:hypha-login"]
     assert (login["type"], login["config"]["visibility"]) == ("functions", "public")
-    assert set(login["service_schema"]) == {"start", "check", "report", "index", "profile", "logout"}
+    methods = {"start", "check", "report", "index", "profile", "logout", "generate"}
+    of_accounts = {"signup", "verify_email", "resend_code", "login", "update_profile", "change_password"}
+    assert set(login["service_schema"]) == methods | of_accounts | {"forgot_password", "reset_password"}
     assert (announced[0]["role"], announced[0]["client_id"]) == ("auth", "hypha-auth")
 
 

@@ -28,6 +28,12 @@ def basic(text: str) -> bytes:
         ([(b"cookie", b"a=1"), (b"cookie", b"access_token=abc")], "abc"),
         ([(b"cookie", b"not_access_token=abc; access_token=")], None),
         ([(b"cookie", b"access_token=cookie"), (b"authorization", b"Bearer header")], "header"),
+        ([(b"cookie", b"access_token=first; access_token=second")], "first"),
+        ([(b"cookie", b"access_token=cookie; hypha_local_token=local")], "local"),
+        ([(b"cookie", b"hypha_local_token=local"), (b"authorization", b"Bearer header")], "header"),
+        ([(b"authorization", b"Bearer header"), (b"x-local-auth", b" local ")], "local"),
+        ([(b"x-local-auth", b""), (b"cookie", b"access_token=cookie")], "cookie"),
+        ([(b"authorization", b"Bearer "), (b"cookie", b"access_token=cookie")], "cookie"),
     ],
 )
 def test_token(headers: list[tuple[bytes, bytes]], token: str | None) -> None:

@@ -19,7 +19,7 @@ from .repository import LoginSession, LoginSessions
 from .revoking import MAX_HANDED_LIFE_S
 from .waiters import Waiters
 
-__all__ = ["CLAIMS", "Handover", "is_key", "unknown_key"]
+__all__ = ["CLAIMS", "Handover", "UnknownLogin", "is_key"]
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class Handover:
         """Return the login that waits under ``key``. Raises BadRequest (AssertionError) where there is none."""
         session = await self._sessions.get(key) if is_key(key) else None
         if session is None:
-            raise unknown_key()
+            raise UnknownLogin
         return session
 
     async def finish(
@@ -125,8 +125,13 @@ def is_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
-def unknown_key() -> BadRequest:
-    return BadRequest("Invalid key, key does not exist", rpc_type="AssertionError")
+class UnknownLogin(BadRequest):
+    """No login waits under this key: there was none, it took too long, or its token was fetched."""
+
+    rpc_type = "AssertionError"
+
+    def __init__(self) -> None:
+        super().__init__("Invalid key, key does not exist")
 
 
 def _without_power(verified: VerifiedToken, scope: Scope) -> Principal:

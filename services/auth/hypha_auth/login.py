@@ -4,15 +4,19 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from hypha_common.errors import BadRequest, DeadlineExceeded, Unavailable
+from hypha_common.errors import BadRequest, DeadlineExceeded, Unauthorized, Unavailable
 from hypha_common.ids import new_id
+from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
-from .handover import CLAIMS, Handover, is_key, unknown_key
+from .accounts.accounts import Accounts
+from .callers import address_of, person_of
+from .handover import CLAIMS, Handover, UnknownLogin, is_key
 from .login_request import LoginRequest, check_workspace, is_storable, life_in
 from .pages.layout import Response
 from .pages.login_page import LoginPage
 from .repository import LoginSession, LoginSessions
+from .token_desk import TokenDesk
 from .waiters import Waiters
 
 __all__ = ["LOGIN_SERVICE", "Login"]
@@ -39,6 +43,8 @@ class Login:
         sessions: LoginSessions,
         handover: Handover,
         page: LoginPage,
+        desk: TokenDesk,
+        accounts: Accounts | None = None,
         waiters: Waiters,
         public_base_url: str,
         life_s: float,
@@ -46,6 +52,8 @@ class Login:
         self._sessions = sessions
         self._handover = handover
         self._page = page
+        self._desk = desk
+        self._accounts = accounts
         self._waiters = waiters
         self._services_url = f"{public_base_url}/public/services/{LOGIN_SERVICE}"
         self._page_url = f"{public_base_url}/public/apps/{LOGIN_SERVICE}/"
@@ -86,7 +94,7 @@ class Login:
         """
         seconds = _DEFAULT_TIMEOUT_S if timeout is None else timeout
         if not is_key(key):
-            raise unknown_key()
+            raise UnknownLogin
         deadline = asyncio.get_running_loop().time() + seconds
         with self._waiters.watch(key) as completed:
             while True:
@@ -133,14 +141,34 @@ class Login:
         await self._handover.finish(key, token, workspace, life_in(expires_in), profile)
 
     @rpc_method
-    async def index(self, event: dict[str, Any]) -> Response:
-        """Serve the login page."""
-        return await self._page.serve(event)
+    async def generate(self, config: dict[str, Any] | None = None, context: Caller | None = None) -> str:
+        """
+        Return a token for a program, limited to one workspace.
+
+        Args:
+            config: workspace, permission (read, read_write, admin), expires_in, as generate_token takes it
+
+        """
+        if context is None:
+            raise Unauthorized("Log in first")
+        return await self._desk.issue(context.principal, config)
 
     @rpc_method
-    async def profile(self, event: dict[str, Any] | None = None) -> Response:
-        """Send a person's browser to the login page."""
-        return {"status": 302, "headers": {"Location": self._page_url}, "body": ""}
+    async def index(self, event: dict[str, Any], context: Caller | None = None) -> Response:
+        """Serve the login page."""
+        return await self._page.serve(event, address_of(context))
+
+    @rpc_method
+    async def profile(self, event: dict[str, Any] | None = None, context: Caller | None = None) -> dict[str, Any]:
+        """Tell who the caller is; a browser is sent to the login page."""
+        if event is not None or context is None:
+            return {"status": 302, "headers": {"Location": self._page_url}, "body": ""}
+        user = context.principal
+        about = {"user_id": user.id, "email": user.email, "roles": list(user.roles), "is_anonymous": user.is_anonymous}
+        account = None if self._accounts is None else await self._accounts.account(person_of(context))
+        if account is not None:
+            about |= {"name": account.name, "email_verified": account.email_verified}
+        return {"success": True, **about}
 
     @rpc_method
     async def logout(self, config: dict[str, Any] | None = None) -> dict[str, str]:
@@ -151,7 +179,7 @@ class Login:
         try:
             session = await self._sessions.take(key)
             if session is None and await self._sessions.get(key) is None:
-                raise unknown_key()
+                raise UnknownLogin
         except (Unavailable, DeadlineExceeded):
             if not retry:
                 raise

@@ -49,6 +49,8 @@ class Auth:
             owned=Ownership(self.bus).permission,
             waiters=self._waiters,
             oidc=self._oidc,
+            revoke=self.security.verbs.revoke_origin,
+            audit=self.security.audit,
         )
         self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url, missing=self.missing)
         self.host.add_service(self.people.service)

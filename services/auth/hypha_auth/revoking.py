@@ -5,9 +5,10 @@ import time
 from hypha_common.revocation import Entry
 from hypha_common.tokens import VerifiedToken
 
-__all__ = ["MAX_HANDED_LIFE_S", "MAX_LIFE_S", "revocation_of"]
+__all__ = ["LOGIN_LIFE_S", "MAX_HANDED_LIFE_S", "MAX_LIFE_S", "revocation_of"]
 
 MAX_LIFE_S = 100 * 365 * 86400.0  # of any token
+LOGIN_LIFE_S = 86400.0  # of a person's own token
 MAX_HANDED_LIFE_S = 366 * 86400.0  # of a token that a login hands on
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from .announcing import Announcer
 from .issuing import TokenConfig, issue
 from .key_ring import KeyRing
 from .repository import RevokedTokenRows
-from .revoking import revocation_of
+from .revoking import LOGIN_LIFE_S, MAX_HANDED_LIFE_S, revocation_of
 
 __all__ = ["AuthVerbs", "External"]
 
@@ -132,6 +133,16 @@ class AuthVerbs:
         if self._external is None or self._codec.judges(token):
             return None
         return await self._external(token)
+
+    async def revoke_origin(self, origin: str, user_id: str) -> None:
+        """Refuse, from now on everywhere, all tokens that descend from one login."""
+        # A token that the login handed on at its end, and the reconnection token of a connection made with that.
+        until = time.time() + LOGIN_LIFE_S + MAX_HANDED_LIFE_S + self._reconnection_life_s
+        await self._rows.add(origin, until, user_id)
+        self._revoked.add([(origin, until)])
+        self._announcer.revoked([(origin, until)])
+        log.info("login_revoked", user=user_id)
+        self._audit.record("token_revoked", user=user_id, subject=user_id, token_id=origin)
 
 
 def _check_may_revoke(caller: Principal, verified: VerifiedToken) -> None:

@@ -31,7 +31,9 @@ class Layout:
         # Without the origin: a browser may have come by another name than the configured one, and keeps to that.
         self.path = f"{parts.path.rstrip('/')}/public/apps/hypha-login/"
         self._secure = "; Secure" if parts.scheme == "https" else ""
-        self._frames = " ".join(("'self'", *frames))
+        origins = list(frames)
+        allowed = " ".join(["'self'", *origins])
+        self._frames = "" if "*" in origins else f" frame-ancestors {allowed};"
         self._place = escape(public_base_url)
 
     def page(
@@ -63,8 +65,8 @@ class Layout:
             script=f'<script nonce="{nonce}">\n{script}\n</script>' if script else "",
         )
         own = f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; form-action 'self'"
-        frames = self._frames if framed else "'none'"
-        policy = f"default-src 'none'; base-uri 'none'; frame-ancestors {frames}; {own}"
+        frames = self._frames if framed else " frame-ancestors 'none';"
+        policy = f"default-src 'none'; base-uri 'none';{frames} {own}"
         types = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}
         if not framed:
             types |= _CLOSED_TO_FRAMES
@@ -106,19 +108,17 @@ def field(
     note: str = "",
     attributes: str = "",
     invalid: bool = False,
-    prefix: str = "",
 ) -> str:
-    """Return a labelled input; ``note`` and ``attributes`` are HTML of ours. ``prefix`` keeps ids of forms apart."""
-    id_ = f"{prefix}{name}"
+    """Return a labelled input; ``note`` and ``attributes`` are HTML of ours."""
     extra = f" {attributes}" if attributes else ""
     if value:
         extra += f' value="{escape(value)}"'
     if note:
-        extra += f' aria-describedby="{id_}-note"'
+        extra += f' aria-describedby="{name}-note"'
     if invalid:
         extra += ' aria-invalid="true"'
-    below = f'\n<p class="note" id="{id_}-note">{note}</p>' if note else ""
+    below = f'\n<p class="note" id="{name}-note">{note}</p>' if note else ""
     return (
-        f'<div class="field"><label for="{id_}">{escape(label)}</label>\n'
-        f'<input type="{kind}" id="{id_}" name="{name}"{extra}>{below}</div>\n'
+        f'<div class="field"><label for="{name}">{escape(label)}</label>\n'
+        f'<input type="{kind}" id="{name}" name="{name}"{extra}>{below}</div>\n'
     )

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hypha_common.errors import HyphaError
-from hypha_common.ids import Address
+from hypha_common.errors import HyphaError, Unauthorized
+from hypha_common.ids import PUBLIC_WORKSPACE, Address
 from hypha_common.service_tree import Leaf, find_in_schema, find_in_service, is_function
 
 from .arguments import Arguments
-from .caller import caller_in, caller_inside
+from .caller import Caller, caller_in, caller_inside, known_to, without_token
 from .denials import note_denial
 from .errors import describe_failure, last_error
 from .openapi import ANY_STATUS, Answer, Body, Operation, Parameter, describes
@@ -27,6 +27,7 @@ __all__ = ["METHODS", "app"]
 
 METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 
+_LOGIN = "hypha-login"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[^\x00\r\n]*")
 _OURS = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})  # the server's own
@@ -51,7 +52,7 @@ async def app(request: Request) -> Response:
     """Answer ``/{workspace}/apps/{service_id}/{path}`` by a client's web service (contract 01 §5.6, 03 §4)."""
     state: GatewayState = request.app.state.gateway
     name, service_id = request.path_params["workspace"], request.path_params["service"]
-    inside = await caller_inside(state, request.scope, name)
+    inside = await _inside(state, request, name, service_id)
     try:
         acting = await caller_in(state, request.scope, name)
         found = await resolve(state, acting, name, service_id, request.query_params.get("_mode"))
@@ -60,7 +61,8 @@ async def app(request: Request) -> Response:
             return _text(501, "Services of type asgi are not served by this server; type functions is")
         if kind != "functions":
             return _text(500, f"Invalid service type: {kind}")
-        remote = await RemoteCaller.open(state, inside)
+        provider = Address.parse(found["client"])
+        remote = await RemoteCaller.open(state, known_to(provider, inside, request.scope))
         path = "/" + request.path_params["path"]
         function = await _find_function(remote, found, path)
     except HyphaError as error:
@@ -75,9 +77,18 @@ async def app(request: Request) -> Response:
     event = _event(request, path, body or None, user=inside.user)
     if function == "default":
         event["function_path"] = path
-    return await _reply(
-        remote, Address.parse(found["client"]), f"services.{found['service']}.{function}", event, request
-    )
+    return await _reply(remote, provider, f"services.{found['service']}.{function}", event, request)
+
+
+async def _inside(state: GatewayState, request: Request, name: str, service_id: str) -> Caller:
+    try:
+        return await caller_inside(state, request.scope, name)
+    except Unauthorized:
+        if name != PUBLIC_WORKSPACE or service_id.rpartition(":")[2] != _LOGIN:
+            raise
+        # A browser sends its cookie until somebody takes it away, and this is where that happens.
+        without_token(request.scope)
+        return await caller_inside(state, request.scope, name)
 
 
 async def _reply(

@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import HyphaError, NotFound, PermissionDenied, Unauthorized, Unavailable
-from hypha_common.ids import ANONYMOUS_WORKSPACE, PUBLIC_WORKSPACE, personal_workspace
+from hypha_common.ids import ANONYMOUS_WORKSPACE, PUBLIC_WORKSPACE, Address, personal_workspace, role_of
 from hypha_common.principal import Permission, Principal, Scope, authorize
 from hypha_common.scopes import is_specialized
 from hypha_common.subjects import partition_of, role_verb
 from hypha_common.tokens import VerifiedToken
 from hypha_gateway.enforcement import ROOT_USER, check_blocked
 
+from .rate_limit import request_address
 from .responses import Scope as HttpScope
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ __all__ = [
     "identify",
     "identify_at_once",
     "is_root",
+    "known_to",
     "token_of",
     "verified_of",
+    "without_token",
 ]
 
 _BAD_CREDENTIALS = "Error decoding token headers."
@@ -56,23 +59,35 @@ _ANONYMOUS_CALLER = Caller(ANONYMOUS, ANONYMOUS_WORKSPACE, ANONYMOUS.dump())
 
 def token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """
-    Return the token of a request: ``Authorization`` (Bearer, Basic with the token as password, or bare), else the
-    cookie ``access_token``. Raises Unauthorized where the header makes no sense.
+    Return the token of a request: the header ``X-Local-Auth``, else ``Authorization`` (Bearer, Basic with the token as
+    password, or bare), else the cookie ``hypha_local_token``, else ``access_token``.
+
+    What somebody has written into the request counts before what the browser adds by itself. Raises Unauthorized where
+    a header makes no sense.
 
     """
     cookies: list[bytes] = []
+    given = ""
     for name, value in headers:
         if name == b"authorization":
-            token = _from_authorization(value)
-            if token:
-                return token
+            given = given or _from_authorization(value)
         elif name == b"cookie":
             cookies.append(value)
-    for crumb in (crumb for cookie in cookies for crumb in cookie.split(b";")):
-        name, _, value = crumb.strip().partition(b"=")
-        if name == b"access_token" and value:
-            return _text(value.strip(b'"'))
-    return None
+        elif name == b"x-local-auth" and value.strip():
+            return _text(value.strip())
+    if given or not cookies:
+        return given or None
+    crumbs = dict(_crumbs(cookies))
+    token = crumbs.get(b"hypha_local_token") or crumbs.get(b"access_token")
+    return _text(token) if token else None
+
+
+def _crumbs(cookies: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the cookies, the first of equal names last: that is the one which counts."""
+    for cookie in reversed([crumb for header in cookies for crumb in header.split(b";")]):
+        name, _, value = cookie.strip().partition(b"=")
+        if value:
+            yield name, value.strip(b'"')
 
 
 def _from_authorization(value: bytes) -> str:
@@ -171,6 +186,22 @@ async def caller_inside(state: GatewayState, scope: HttpScope, workspace: str) -
     """Return the caller of an app: acts inside the app's workspace with no more rights than the token gives."""
     verified = await identify(state, scope)
     return _acting_in(ANONYMOUS if verified is None else verified.principal, workspace)
+
+
+def known_to(provider: Address, caller: Caller, scope: HttpScope) -> Caller:
+    """
+    Return the caller as ``provider`` is to know it: the auth service is told the address, too, to slow down those who
+    guess passwords. It stands in the user's map because nobody but a gateway writes that.
+
+    """
+    if role_of(provider.workspace, provider.client) != "auth":
+        return caller
+    return replace(caller, user={**caller.user, "client_address": request_address(scope)})
+
+
+def without_token(scope: HttpScope) -> None:
+    """Decide that a request has no token. For the page where a browser whose token is no good gets another one."""
+    scope[_VERIFIED] = None
 
 
 def _acting_in(principal: Principal, workspace: str) -> Caller:

@@ -6,7 +6,7 @@ from hypha_common.errors import HyphaError
 from hypha_gateway.denials import record_denial
 
 from .caller import verified_of
-from .rate_limit import client_address
+from .rate_limit import request_address
 from .responses import Scope
 
 if TYPE_CHECKING:
@@ -19,12 +19,11 @@ def note_denial(state: GatewayState, scope: Scope, error: HyphaError) -> None:
     """Write down that a request was refused, if it was for who makes it."""
     if error.status not in (401, 403):
         return
-    peer, verified = scope.get("client"), verified_of(scope)
-    forwarded = next((value for name, value in scope["headers"] if name == b"x-forwarded-for"), b"")
+    verified = verified_of(scope)
     record_denial(
         state.audit,
         error,
-        address=client_address(peer[0] if peer else "", forwarded),
+        address=request_address(scope),
         user=verified.principal.id if verified else "",
         workspace=scope.get("path_params", {}).get("workspace", ""),
     )

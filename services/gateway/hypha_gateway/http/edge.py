@@ -120,7 +120,7 @@ class HttpEdge:
     def _wait(self, scope: Scope, headers: dict[bytes, bytes]) -> float:
         """Count the request. Return 0, or the seconds that the caller should wait."""
         state: GatewayState = scope["app"].state.gateway
-        if b"authorization" in headers or b"cookie" in headers:
+        if b"authorization" in headers or b"cookie" in headers or b"x-local-auth" in headers:
             verified = identify_at_once(state, scope)
             if verified is not None:
                 parts = (verified.principal.id, verified.workspace, verified.client_id)

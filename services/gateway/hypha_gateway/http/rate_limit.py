@@ -8,7 +8,9 @@ from ipaddress import ip_address, ip_network
 
 from hypha_gateway.addresses import peer_address
 
-__all__ = ["RateLimiter", "client_address"]
+from .responses import Scope
+
+__all__ = ["RateLimiter", "client_address", "request_address"]
 
 MAX_BUCKETS = 50_000
 
@@ -59,3 +61,10 @@ def client_address(peer: str, forwarded_for: bytes) -> str:
     except ValueError:
         return text
     return text if address.version == 4 else str(ip_network((address, 64), strict=False))
+
+
+def request_address(scope: Scope) -> str:
+    """Return whom an HTTP request is counted for."""
+    peer = scope.get("client")
+    forwarded = next((value for name, value in scope["headers"] if name == b"x-forwarded-for"), b"")
+    return client_address(peer[0] if peer else "", forwarded)

@@ -8,7 +8,7 @@ from hypha_common.ids import Address
 from hypha_common.service_tree import Leaf
 
 from .arguments import Arguments, body_arguments, query_arguments, query_parameters, request_media, response_media
-from .caller import caller_in
+from .caller import caller_in, known_to
 from .denials import note_denial
 from .errors import describe_failure
 from .openapi import Answer, Body, Operation, Parameter, describes
@@ -101,6 +101,7 @@ async def answer_call(
         else:
             found = await resolve(state, caller, workspace, service_id, parameters.get("_mode"), function=name)
             provider = Address.parse(found["client"])
+            remote.caller = known_to(provider, caller, scope)
             result = await remote.function(provider, found["service"], Leaf(found["leaf"]), name, arguments)
     except HyphaError as error:
         note_denial(state, scope, error)
