@@ -146,3 +146,29 @@ async def test_authenticator_asks_for_what_it_cannot_judge(
     revoked.add([(root.token_id, time.time() + 60)])
     with pytest.raises(Unauthorized):
         await authenticator.verify(ROOT)
+
+
+async def test_somebody_else_judges_what_looks_like_ours(verifier: TokenVerifier, codec: TokenCodec) -> None:
+    """Only what the cluster has not signed; an expired or revoked token of its own stays that."""
+    asked: list[str] = []
+    others = False
+    root = RootToken(ROOT).verify(ROOT)
+    assert root is not None
+
+    async def ask(token: str) -> dict[str, Any]:
+        asked.append(token)
+        return root.dump()
+
+    authenticator = Authenticator(verifier, ask, others=lambda: others)
+    theirs = TokenCodec("another secret of thirty-two bytes!!").sign(ALICE, life_s=60)
+    with pytest.raises(Unauthorized, match="Signature verification failed"):
+        await authenticator.verify(theirs)
+    others = True
+    assert (await authenticator.verify(theirs)).principal.id == "root"
+    assert (await authenticator.verify(codec.sign(ALICE, life_s=60))).principal.id == "alice"
+    with pytest.raises(Unauthorized, match="Invalid token type"):
+        await authenticator.verify(theirs, TokenKind.RECONNECTION)
+    assert asked == [theirs]
+    authenticator.forget()
+    await authenticator.verify(theirs)
+    assert asked == [theirs, theirs]

@@ -35,7 +35,7 @@ class Security:
     revoked: RevokedTokens = field(default_factory=RevokedTokens)
     blocks: BlockList = field(default_factory=BlockList)
     keys: PublicKeys = field(default_factory=PublicKeys)  # of the cluster's signing keys
-    custom_auth: dict[str, Any] | None = None  # how a server app judges tokens in place of the cluster
+    custom_auth: dict[str, Any] | None = None  # startup functions that judge tokens: CustomAuth.dump()
 
 
 class Source(Protocol):
@@ -112,6 +112,8 @@ class SecurityFeed:
             self._security.blocks.add(Block.load(block) for block in changed.get("blocked") or ())
             for kind, name in changed.get("unblocked") or ():
                 self._security.blocks.remove(kind, name)
+            if "custom_auth" in changed:
+                self._security.custom_auth = changed["custom_auth"]
         except _UNREADABLE as error:
             log.warning("announcement_unreadable", error=repr(error))
             return
@@ -180,10 +182,17 @@ def announce_revoked(bus: Bus, entries: Iterable[Entry]) -> None:
     bus.publish(broadcast(_TOPIC), pack({"revoked": [list(entry) for entry in entries]}))
 
 
-def announce(bus: Bus, *, blocked: Iterable[Block] = (), unblocked: Iterable[tuple[str, str]] = ()) -> None:
-    """Tell the whole cluster that blocks, keys or custom authentication have changed. Raises Unavailable."""
-    changed = {"blocked": [block.dump() for block in blocked], "unblocked": [list(pair) for pair in unblocked]}
-    bus.publish(broadcast(_TOPIC), pack({"policy": changed}))
+def announce(
+    bus: Bus, *, blocked: Iterable[Block] = (), unblocked: Iterable[tuple[str, str]] = (), **changed: Any
+) -> None:
+    """
+    Tell the whole cluster that blocks, keys or custom authentication have changed. Raises Unavailable.
+
+    ``changed`` may hold ``custom_auth`` as it is now.
+
+    """
+    blocks = {"blocked": [block.dump() for block in blocked], "unblocked": [list(pair) for pair in unblocked]}
+    bus.publish(broadcast(_TOPIC), pack({"policy": {**blocks, **changed}}))
 
 
 def _entries(rows: Iterable[Any]) -> list[Entry]:

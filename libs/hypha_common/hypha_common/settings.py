@@ -217,6 +217,9 @@ class Settings:
         roles=_STARTUP,
         check=checks.startup_functions,
     )
+    forget_custom_auth: bool = option(
+        False, "no startup function authenticates users any more, whatever one registered before", roles=("auth",)
+    )
     gateway_url: str = option(
         "", "address of a gateway for startup functions; default public_base_url", roles=("startup",),
         check=checks.http_url,

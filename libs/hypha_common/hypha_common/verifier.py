@@ -12,9 +12,9 @@ from .errors import Unauthorized
 from .ids import ROOT_WORKSPACE, is_text
 from .principal import root_principal
 from .revocation import RevokedTokens
-from .tokens import BAD_HEADER, EXPIRED, TokenCodec, TokenKind, VerifiedToken
+from .tokens import BAD_HEADER, BAD_SIGNATURE, EXPIRED, TokenCodec, TokenKind, VerifiedToken
 
-__all__ = ["REVOKED", "Authenticator", "RootToken", "TokenVerifier"]
+__all__ = ["REVOKED", "Authenticator", "RootToken", "TokenVerifier", "is_foreign"]
 
 REVOKED = "Token has been revoked"
 
@@ -135,10 +135,12 @@ class Authenticator:
         verifier: TokenVerifier,
         ask: Callable[[str], Awaitable[dict[str, Any]]],
         *,
+        others: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._verifier = verifier
         self._ask = ask
+        self._others = others  # whether somebody beside the cluster judges tokens that look like its own
         self._cache = _Cache(_MAX_CACHED)
         self._now = now
 
@@ -147,7 +149,11 @@ class Authenticator:
         if not is_text(token):
             raise Unauthorized(BAD_HEADER)
         if self._verifier.judges(token):
-            return self._verifier.verify(token, kind)
+            try:
+                return self._verifier.verify(token, kind)
+            except Unauthorized as error:
+                if not (is_foreign(error) and self._others()):
+                    raise
         now = self._now()
         verified = self._cache.get(token, now)
         if verified is None:
@@ -156,3 +162,12 @@ class Authenticator:
             self._cache.put(token, verified, min(limit, verified.expires_at or limit))
         self._verifier.check_revoked(*verified.revocable)
         return verified if kind is None else verified.require(kind)
+
+    def forget(self) -> None:
+        """Believe nothing any more of what auth has said: somebody else judges tokens now."""
+        self._cache = _Cache(_MAX_CACHED)
+
+
+def is_foreign(error: Unauthorized) -> bool:
+    """Tell whether a token was refused for not being signed by the cluster: then somebody else may know it."""
+    return error.message in (BAD_SIGNATURE, BAD_HEADER) or error.message.startswith("Invalid algorithm")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import structlog
 
@@ -40,12 +41,14 @@ class Announcer:
     def unblocked(self, kind: BlockKind, name: str) -> None:
         self.changed(unblocked=[(str(kind), name)])
 
-    def changed(self, *, blocked: Iterable[Block] = (), unblocked: Iterable[tuple[str, str]] = ()) -> None:
+    def changed(
+        self, *, blocked: Iterable[Block] = (), unblocked: Iterable[tuple[str, str]] = (), **changed: Any
+    ) -> None:
         """Tell that blocks, signing keys or custom authentication are not what they were."""
         if self._bus is None:
             return
         try:
-            announce(self._bus, blocked=blocked, unblocked=unblocked)
+            announce(self._bus, blocked=blocked, unblocked=unblocked, **changed)
         except HyphaError as error:
             self._failed(error)
 

@@ -14,6 +14,9 @@ from .announcing import Announcer
 from .audit_repository import AuditRows
 from .block_repository import BlockRows
 from .blocking import BlockVerbs
+from .custom_auth import CustomTokens
+from .custom_registry import CustomAuthRegistry
+from .custom_repository import CustomAuthRow
 from .key_making import Sealer
 from .key_repository import KeyRows
 from .key_ring import KeyRing
@@ -40,6 +43,15 @@ class ClusterSecurity:
         sealer = Sealer(settings.jwt_secret, settings.jwt_previous_secrets)
         self.ring = self.codec.signer = KeyRing(self._keys, sealer, public)
         self.verifier = TokenVerifier(self.codec, self.known.revoked)
+        custom_row = CustomAuthRow(home)
+        self.custom = CustomTokens(self.known)
+        self.registry = CustomAuthRegistry(
+            row=custom_row,
+            security=self.known,
+            announcer=self.announcer,
+            startup_client=settings.startup_client,
+        )
+        self._forget_custom_auth = settings.forget_custom_auth
         self.verbs = AuthVerbs(
             codec=self.codec,
             ring=self.ring,
@@ -51,14 +63,19 @@ class ClusterSecurity:
             audit=self.audit,
             reconnection_life_s=settings.reconnection_token_life_time,
             external=external,
+            custom=self.custom,
         )
         self._blocking = BlockVerbs(rows=self._blocks, announcer=self.announcer, audit=self.audit)
-        self.source = SecurityVerbs(revoked=self._revoked, blocks=self._blocks, ring=self.ring, audit=self._events)
+        self.source = SecurityVerbs(
+            revoked=self._revoked, blocks=self._blocks, ring=self.ring, audit=self._events, custom=custom_row
+        )
         self.feed = SecurityFeed(bus, self.known, self.source)
         self._cleanup = AsyncExitStack()
 
     async def start(self) -> None:
         """Find out what is known. Raises Unavailable or DeadlineExceeded, and may be tried again."""
+        if self._forget_custom_auth:
+            await self.registry.forget()
         await self.ring.start()
         self._cleanup.push_async_callback(self.ring.close)
         self._cleanup.push_async_callback(self.audit.close)

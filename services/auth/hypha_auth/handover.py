@@ -41,14 +41,14 @@ class Handover:
         *,
         sessions: LoginSessions,
         codec: TokenCodec,
-        verify: Callable[[str], VerifiedToken],
+        judge: Callable[[str], Awaitable[VerifiedToken]],
         owned: Callable[[Principal, str], Awaitable[Permission]],
         waiters: Waiters,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._sessions = sessions
         self._codec = codec
-        self._verify = verify
+        self._judge = judge
         self._owned = owned  # what the record of a workspace grants somebody; raises PermissionDenied, NotFound
         self._waiters = waiters
         self._now = now
@@ -74,7 +74,7 @@ class Handover:
         if life_s is None:
             life_s = session.expires_in
         try:
-            verified = self._verify(token).require(TokenKind.ACCESS)
+            verified = (await self._judge(token)).require(TokenKind.ACCESS)
             handed = await self.limited(token, verified, workspace, life_s)
         except (Unauthorized, BadRequest) as error:
             raise BadRequest(f"Invalid token provided to report_login: {error}") from None

@@ -14,7 +14,7 @@ from hypha_common.tokens import TokenCodec
 
 from .revoking import MAX_LIFE_S
 
-__all__ = ["DEFAULT_LIFE_S", "TokenConfig", "issue", "life_of"]
+__all__ = ["DEFAULT_LIFE_S", "TokenConfig", "child_of", "issue", "life_of"]
 
 DEFAULT_LIFE_S = 3600
 
@@ -70,8 +70,13 @@ def life_of(expires_in: object, default: int = DEFAULT_LIFE_S) -> int:
 
 
 def issue(codec: TokenCodec, caller: Principal, config: TokenConfig, *, owner: bool = False) -> str:
+    """Return a token for :func:`child_of` the caller. Raises what that does."""
+    return codec.sign(child_of(caller, config, owner=owner), life_s=config.expires_in)
+
+
+def child_of(caller: Principal, config: TokenConfig, *, owner: bool = False) -> Principal:
     """
-    Return a token for a child of the caller, limited to one workspace.
+    Return the child of the caller that a token is asked for, limited to one workspace. Raises PermissionDenied.
 
     ``owner`` says that the workspace's record names the caller. That counts only for a caller who acts directly: a
     child token gives what is written in it, however mighty its parent is. The child is never an administrator of the
@@ -86,7 +91,7 @@ def issue(codec: TokenCodec, caller: Principal, config: TokenConfig, *, owner: b
         raise PermissionDenied("Only admin can generate token.")
     if config.email is not None and config.email != caller.email and not caller.is_admin:
         raise PermissionDenied("Only admin can set the email of a token.")
-    child = replace(
+    return replace(
         caller,
         id=readable_name(),
         parent=caller.parent or caller.id,
@@ -99,7 +104,6 @@ def issue(codec: TokenCodec, caller: Principal, config: TokenConfig, *, owner: b
             extra_scopes=config.extra_scopes,
         ),
     )
-    return codec.sign(child, life_s=config.expires_in)
 
 
 def _or_default(config: Mapping[str, Any], name: str, default: Any) -> Any:

@@ -46,6 +46,7 @@ class Auth:
             home=self.database.home,
             codec=self.security.codec,
             verify=self.security.verbs.verify,
+            judge=self.security.verbs.judge,
             owned=Ownership(self.bus).permission,
             waiters=self._waiters,
             oidc=self._oidc,
@@ -53,7 +54,10 @@ class Auth:
             audit=self.security.audit,
         )
         self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url, missing=self.missing)
+        self.security.custom.peer = self.host.peer
+        self.people.service.gate = self.security.custom.gate_login
         self.host.add_service(self.people.service)
+        self.host.add_service(self.security.registry.service)
         self._cleanup = AsyncExitStack()
         self._serving = False
 

@@ -52,6 +52,7 @@ class People:
         home: Shard,
         codec: TokenCodec,
         verify: Callable[[str], VerifiedToken],
+        judge: Callable[[str], Awaitable[VerifiedToken]],
         owned: Callable[[Principal, str], Awaitable[Permission]],
         waiters: Waiters,
         revoke: Callable[[str, str], Awaitable[None]],
@@ -60,7 +61,7 @@ class People:
     ) -> None:
         self.sessions = LoginSessions(home)
         layout = Layout(public_base_url=settings.public_base_url, frames=settings.allow_origins)
-        handover = Handover(sessions=self.sessions, codec=codec, verify=verify, owned=owned, waiters=waiters)
+        handover = Handover(sessions=self.sessions, codec=codec, judge=judge, owned=owned, waiters=waiters)
         self.flow = LoginFlow(handover=handover, layout=layout, codec=codec, audit=audit)
         self._providers: list[IdentityProvider] = self._configured(settings, oidc)
         desk = TokenDesk(codec=codec, owned=owned, audit=audit)

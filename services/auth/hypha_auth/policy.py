@@ -9,6 +9,7 @@ from hypha_common.security_feed import Policy
 
 from .audit_repository import AuditRows
 from .block_repository import BlockRows
+from .custom_repository import CustomAuthRow
 from .key_ring import KeyRing
 from .repository import RevokedTokenRows
 
@@ -26,11 +27,14 @@ class SecurityVerbs:
 
     """
 
-    def __init__(self, *, revoked: RevokedTokenRows, blocks: BlockRows, ring: KeyRing, audit: AuditRows) -> None:
+    def __init__(
+        self, *, revoked: RevokedTokenRows, blocks: BlockRows, ring: KeyRing, audit: AuditRows, custom: CustomAuthRow
+    ) -> None:
         self._revoked = revoked
         self._blocks = blocks
         self._ring = ring
         self._audit = audit
+        self._custom = custom
 
     async def serve(self, bus: Bus) -> None:
         await bus.serve("auth", "revoked", self.revoked_page)
@@ -53,8 +57,12 @@ class SecurityVerbs:
 
     async def policy(self) -> Policy:
         """Return everything that may be taken back: ``{blocks, keys, custom_auth}``."""
-        blocks, keys = await self._blocks.current(), await self._ring.refresh()
-        return {"blocks": [block.dump() for block in blocks], "keys": keys, "custom_auth": None}
+        blocks, keys, custom = await self._blocks.current(), await self._ring.refresh(), await self._custom.get()
+        return {
+            "blocks": [block.dump() for block in blocks],
+            "keys": keys,
+            "custom_auth": None if custom is None else custom.dump(),
+        }
 
     async def jwks(self, message: dict[str, Any]) -> dict[str, Any]:
         """``{}`` -> ``{keys}``: the public keys with which tokens are verified (RFC 7517)."""

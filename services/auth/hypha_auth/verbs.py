@@ -12,10 +12,11 @@ from hypha_common.errors import BadRequest, PermissionDenied, Unauthorized
 from hypha_common.principal import Permission, Principal
 from hypha_common.revocation import RevokedTokens
 from hypha_common.tokens import EXPIRED, TokenCodec, TokenKind, UnknownKey, VerifiedToken
-from hypha_common.verifier import RootToken, TokenVerifier
+from hypha_common.verifier import RootToken, TokenVerifier, is_foreign
 
 from .announcing import Announcer
-from .issuing import TokenConfig, issue
+from .custom_auth import CustomTokens
+from .issuing import TokenConfig, child_of
 from .key_ring import KeyRing
 from .repository import RevokedTokenRows
 from .revoking import LOGIN_LIFE_S, MAX_HANDED_LIFE_S, revocation_of
@@ -49,6 +50,7 @@ class AuthVerbs:
         audit: Audit,
         reconnection_life_s: float,
         external: External | None = None,
+        custom: CustomTokens | None = None,
     ) -> None:
         self._codec = codec
         self._ring = ring
@@ -60,6 +62,7 @@ class AuthVerbs:
         self._audit = audit
         self._reconnection_life_s = reconnection_life_s
         self._external = external
+        self._custom = custom
 
     async def serve(self, bus: Bus) -> None:
         for verb in (self.authenticate, self.issue, self.parse, self.revoke):
@@ -71,13 +74,15 @@ class AuthVerbs:
 
     async def authenticate(self, message: dict[str, Any]) -> dict[str, Any]:
         """``{token}`` -> the dump of a VerifiedToken."""
-        return (await self._judge(_text(message, "token"))).dump()
+        return (await self.judge(_text(message, "token"))).dump()
 
     async def issue(self, message: dict[str, Any]) -> dict[str, str]:
         """``{user, config, workspace, owner?}`` -> ``{token}``; ``owner``: the workspace's record names the caller."""
         caller = Principal.load(message.get("user") or {})
         config = TokenConfig.parse(message.get("config"), workspace=_text(message, "workspace"))
-        token = issue(self._codec, caller, config, owner=bool(message.get("owner")))
+        child = child_of(caller, config, owner=bool(message.get("owner")))
+        custom = None if self._custom is None else await self._custom.generate(caller, child, config.expires_in)
+        token = self._codec.sign(child, life_s=config.expires_in) if custom is None else custom
         log.info("token_issued", user=caller.id, workspace=config.workspace, permission=config.permission.wire)
         self._audit.record(
             "token_issued",
@@ -91,7 +96,7 @@ class AuthVerbs:
     async def parse(self, message: dict[str, Any]) -> dict[str, Any]:
         """``{token, workspace}`` -> UserInfo of a token that may be used in that workspace."""
         workspace = _text(message, "workspace")
-        verified = (await self._judge(_text(message, "token"))).require(TokenKind.ACCESS)
+        verified = (await self.judge(_text(message, "token"))).require(TokenKind.ACCESS)
         if verified.workspace is not None and verified.workspace != workspace:
             raise PermissionDenied(f"Token is not authorized for workspace '{workspace}'")
         return verified.principal.dump()
@@ -102,7 +107,7 @@ class AuthVerbs:
         if self._root.verify(token) is not None:
             raise BadRequest("Invalid token: the root token cannot be revoked, only changed in the configuration")
         try:
-            verified = await self._issued_elsewhere(token) or self._codec.verify(token)
+            verified = await self._of_any_signer(token)
         except Unauthorized as error:
             text = "Token has already expired" if error.message == EXPIRED else f"Invalid token: {error.message}"
             raise BadRequest(text) from None
@@ -118,19 +123,46 @@ class AuthVerbs:
             "token_revoked", user=caller.id, workspace=workspace, subject=subject, token_id=verified.token_id
         )
 
-    async def _judge(self, token: str) -> VerifiedToken:
-        """Return what any token says, wherever and with however new a key it was made. Raises Unauthorized."""
+    async def judge(self, token: str) -> VerifiedToken:
+        """
+        Return what any token says, wherever and with however new a key it was made.
+
+        What the cluster has not signed, startup functions judge where there are some, else the identity provider.
+        Raises Unauthorized, Unavailable.
+
+        """
         external = await self._issued_elsewhere(token)
         if external is not None:
             return external
+        try:
+            return await self._own(token)
+        except Unauthorized as error:
+            custom = await self._judged_elsewhere(token, error)
+            if custom is None:
+                raise
+        self._verifier.check_revoked(*custom.revocable)
+        return custom
+
+    async def _own(self, token: str) -> VerifiedToken:
         try:
             return self.verify(token)
         except UnknownKey:
             await self._ring.refresh_for_unknown()
             return self.verify(token)
 
+    async def _of_any_signer(self, token: str) -> VerifiedToken:
+        """Return what a token says, revoked or not."""
+        try:
+            return await self._issued_elsewhere(token) or self._codec.verify(token)
+        except Unauthorized as error:
+            custom = await self._judged_elsewhere(token, error)
+            if custom is None:
+                raise
+            return custom
+
     async def _issued_elsewhere(self, token: str) -> VerifiedToken | None:
-        if self._external is None or self._codec.judges(token):
+        replaced = self._custom is not None and self._custom.judges
+        if self._external is None or replaced or self._codec.judges(token):
             return None
         return await self._external(token)
 
@@ -143,6 +175,10 @@ class AuthVerbs:
         self._announcer.revoked([(origin, until)])
         log.info("login_revoked", user=user_id)
         self._audit.record("token_revoked", user=user_id, subject=user_id, token_id=origin)
+
+    async def _judged_elsewhere(self, token: str, error: Unauthorized) -> VerifiedToken | None:
+        """Return what custom authentication says of a token that the cluster has not signed; None: there is none."""
+        return await self._custom.judge(token) if self._custom is not None and is_foreign(error) else None
 
 
 def _check_may_revoke(caller: Principal, verified: VerifiedToken) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -21,6 +22,7 @@ from .audience import Audience
 from .connection import Connection
 from .control import Control
 from .credentials import Credentials
+from .custom_auth import CustomAuthOf
 from .departures import Departures
 from .enforcement import end_blocked
 from .handshake import Handshake
@@ -42,7 +44,8 @@ log = structlog.get_logger(__name__)
 
 _MAX_WAITING_HANDSHAKES = 2000
 _LIMITS = ("ws_msg_rate_limit", "ws_msg_burst_limit", "http_rate_limit", "http_burst_limit", "max_message_bytes")
-_AUTH_TIMEOUT_S = 1.3  # asked twice: a replica may die with the question in its hands
+_PATIENCE: dict[str, Any] = {"timeout": 1.3, "attempts": 2}  # a replica may die with the question in its hands
+_CUSTOM_TIMEOUT_S = 7.0
 
 
 class Gateway:
@@ -64,10 +67,11 @@ class Gateway:
         self.codec = TokenCodec.from_settings(settings)
         self.security = Security(keys=self.codec.keys.ring)
         self.blocks = self.security.blocks
+        self.custom = CustomAuthOf(self.security)
         self.audit = Audit(self.bus)
         self.credentials = Credentials()
         self.verifier = TokenVerifier(self.codec, self.security.revoked)
-        self.authenticator = Authenticator(self.verifier, self._ask_auth)
+        self.authenticator = Authenticator(self.verifier, self._ask_auth, others=lambda: self.custom.has("parse_token"))
         self.windows = SendWindows(now=time.monotonic)
         self.roles = RoleCalls(self.bus)
         self.pending = PendingCalls(self.bus)
@@ -86,6 +90,7 @@ class Gateway:
         self.handshake = Handshake(self, slots=settings.max_concurrent_connections)
         self.feed = SecurityFeed(self.bus, self.security, AuthSource(self.bus))
         self.feed.on_revoked.append(self.credentials.revoked)
+        self.feed.on_policy.append(self._check_custom_auth)
         self.feed.on_policy.append(partial(end_blocked, self.blocks, self.sessions))
         self.state = GatewayState(
             settings=settings,
@@ -96,6 +101,7 @@ class Gateway:
             revocations_known=self.feed.ready,
             security=self.security,
             audit=self.audit,
+            custom=self.custom,
         )
         self._audience = Audience(self.bus)
         self._departures = Departures(self.bus)
@@ -198,5 +204,11 @@ class Gateway:
 
     async def _ask_auth(self, token: str) -> dict[str, object]:
         subject, message = role_verb("auth", 0, "authenticate"), {"token": token}
-        answer: dict[str, object] = await self.bus.request(subject, message, timeout=_AUTH_TIMEOUT_S, attempts=2)
+        # A custom function may ask a server far away.
+        patience = {"timeout": _CUSTOM_TIMEOUT_S} if self.custom.has("parse_token") else _PATIENCE
+        answer: dict[str, object] = await self.bus.request(subject, message, **patience)
         return answer
+
+    def _check_custom_auth(self) -> None:
+        if self.custom.changed():
+            self.authenticator.forget()

@@ -12,6 +12,7 @@ from hypha_common.security_feed import Security
 from hypha_common.settings import Settings
 from hypha_common.verifier import Authenticator, TokenVerifier
 
+from .custom_auth import CustomAuthOf
 from .local_client import LocalClient
 
 __all__ = ["GatewayState"]
@@ -29,6 +30,7 @@ class GatewayState:
     revocations_known: asyncio.Event  # until it is set no token can be trusted
     security: Security
     audit: Audit
+    custom: CustomAuthOf
     draining: bool = False
 
     @property

@@ -68,7 +68,7 @@ class WorkspaceService:
             missing=self.readiness,
         )  # fmt: skip
         providers = Providers(host.peer)
-        resolver = Resolver(stores.services, stores.gateways, providers)
+        resolver = Resolver(stores.services, stores.gateways, providers, startup_client=settings.startup_client)
         manager = create_manager(
             stores=stores, resolver=resolver, lifetime=lifetime, events=events, providers=providers, bus=self.bus,
             settings=settings,

@@ -6,13 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hypha_common.errors import BadRequest
-from hypha_common.ids import is_text
 from hypha_common.principal import Permission, Principal
-from hypha_common.scopes import check_extra_scopes
 
 __all__ = ["ScopeInfo", "UserInfo", "create_scope"]
-
-_MAX_ID_BYTES = 200
 
 
 @dataclass
@@ -55,12 +51,14 @@ class UserInfo:
         return cls(**{**values, "scope": ScopeInfo(**values["scope"])})
 
     @staticmethod
-    def read(given: object) -> Principal:
-        """Read a map, a UserInfo, or any object with ``model_dump()`` or these attributes. Raises BadRequest."""
+    def dump_of(given: object) -> dict[str, Any]:
+        """Return a map, a UserInfo, or what has ``model_dump()`` or these attributes, as a map. Raises BadRequest."""
         user = _plain(given, {one.name for one in dataclasses.fields(UserInfo)})
         if user.get("scope") is not None:
             user["scope"] = _plain(user["scope"], {one.name for one in dataclasses.fields(ScopeInfo)})
-        return _checked(Principal.load(user))
+        if "id" not in user:
+            raise BadRequest(f"A user must be a map or a UserInfo with an id, not {type(given).__name__}")
+        return user
 
 
 def create_scope(
@@ -87,31 +85,4 @@ def _plain(given: object, names: set[str]) -> dict[str, Any]:
         values = dump()
     else:
         values = {name: getattr(given, name) for name in names if hasattr(given, name)}
-    if not isinstance(values, dict):
-        raise BadRequest(f"A user must be a map or a UserInfo, not {type(given).__name__}")
     return {name: value for name, value in values.items() if name in names}
-
-
-def _checked(user: Principal) -> Principal:
-    """Refuse what would not be a user: ids become workspaces, subjects and claims of tokens."""
-    id_is_good = (
-        isinstance(user.id, str)
-        and user.id.isprintable()
-        and is_text(user.id)
-        and 0 < len(user.id.encode()) <= _MAX_ID_BYTES
-        and not any(character in user.id for character in "/*:@")
-    )
-    if not id_is_good:
-        raise BadRequest(f"Invalid user id {str(user.id)[:64]!r}: it must be text, without any of / * : @")
-    if not all(isinstance(role, str) for role in user.roles):
-        raise BadRequest("roles must be a list of text")
-    for name in ("email", "parent", "current_workspace"):
-        value = getattr(user, name)
-        if value is not None and not (isinstance(value, str) and is_text(value)):
-            raise BadRequest(f"{name} must be text")
-    if user.expires_at is not None and (
-        isinstance(user.expires_at, bool) or not isinstance(user.expires_at, int | float)
-    ):
-        raise BadRequest("expires_at must be a number of seconds")
-    check_extra_scopes(user.scope.extra_scopes or ())
-    return user

@@ -196,7 +196,12 @@ class Cluster:
         """Return the replicas of a role with the addresses where each tells whether it is ready."""
         found = []
         for index in range(replicas):
-            settings = self.settings.replace(metrics_host=LOOPBACK, metrics_port=free_port())
+            settings = self.settings.replace(
+                metrics_host=LOOPBACK,
+                metrics_port=free_port(),
+                # The data is ours alone, so nobody else runs any.
+                forget_custom_auth=self._postgres is not None and not self.settings.startup_functions,
+            )
             command = [sys.executable, "-m", f"hypha_{role}", "serve"]
             program = Program(name=f"{role}-{index}", command=command, environment=_environment(settings))
             found.append((program, f"http://{LOOPBACK}:{settings.metrics_port}"))

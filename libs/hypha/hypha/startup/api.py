@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from hypha_rpc.utils import ObjectProxy
 
 from hypha.core import UserInfo
-from hypha_common.principal import root_principal
+from hypha_common.custom_auth import checked_user
+from hypha_common.principal import Principal, root_principal
 
 if TYPE_CHECKING:
     from .connecting import Connecting
+    from .custom_auth import AuthFunctions
 
 __all__ = ["StartupServer"]
 
@@ -28,7 +30,7 @@ class StartupServer(ObjectProxy):  # type: ignore[misc]  # it ships no types
     """
 
     @classmethod
-    def of(cls, client: Mapping[str, Any], connecting: Connecting) -> StartupServer:
+    def of(cls, client: Mapping[str, Any], connecting: Connecting, auth: AuthFunctions) -> StartupServer:
         """Extend the API of a connected client."""
 
         def get_root_user() -> UserInfo:
@@ -42,11 +44,19 @@ class StartupServer(ObjectProxy):  # type: ignore[misc]  # it ships no types
             What the user may do there is decided as for anybody else.
 
             """
-            principal = UserInfo.read(user_info)
+            principal = _principal(user_info)
             bound = replace(principal, scope=replace(principal.scope, client_id=client_id))
             return connecting.client(bound, workspace, client_id)
 
-        return cls(client, get_root_user=get_root_user, get_workspace_interface=get_workspace_interface)
+        return cls(
+            client,
+            get_root_user=get_root_user,
+            get_workspace_interface=get_workspace_interface,
+            register_auth_service=auth.register_auth_service,
+            set_parse_token_function=auth.setter("parse_token"),
+            set_generate_token_function=auth.setter("generate_token"),
+            set_get_token_function=auth.setter("get_token"),
+        )
 
     def __missing__(self, name: str) -> Any:
         if name == "store":
@@ -56,3 +66,8 @@ class StartupServer(ObjectProxy):  # type: ignore[misc]  # it ships no types
                 "to act in another workspace, and server.register_auth_service(…) for authentication"
             )
         raise KeyError(name)
+
+
+def _principal(user_info: Any) -> Principal:
+    user = UserInfo.dump_of(user_info)
+    return root_principal() if user["id"] == "root" else checked_user(user)

@@ -35,9 +35,7 @@ class Connecting:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.gateway_url or settings.public_base_url
         self._client_id = settings.startup_client
-        self._codec = TokenCodec(
-            settings.jwt_secret, settings.auth0_issuer, settings.auth0_audience, settings.auth0_namespace
-        )
+        self._codec = TokenCodec.from_settings(settings)
 
     def public(self) -> Any:
         """Return the connection, to be awaited, of the one client that startup functions act as."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine, Iterable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -15,6 +15,9 @@ from hypha_common.telemetry import serve_status
 from .connecting import CLIENT_LOG, Connecting
 from .functions import StartupFunction, load_functions
 from .user_code import summary, tell
+
+if TYPE_CHECKING:
+    from .custom_auth import AuthFunctions
 
 __all__ = ["run"]
 
@@ -46,13 +49,16 @@ class Runner:
     async def run(self, functions: Iterable[StartupFunction]) -> None:
         """Run until cancelled. Raises ConfigurationError where a function fails, Unavailable once refused for good."""
         from .api import StartupServer
+        from .custom_auth import AuthFunctions
 
         client = await self._connect()
         try:
-            server = StartupServer.of(client, self._connecting)
+            auth = AuthFunctions(client)
+            server = StartupServer.of(client, self._connecting, auth)
             for function in functions:
                 self._state = f"startup function {function.entrypoint} runs"
                 await _call(function, server)
+            await _settle(auth)
             self._state = ""
             log.info("startup_functions_ran", client=f"public/{self._client_id}")
             await self._watch(client)
@@ -131,6 +137,13 @@ async def _call(function: StartupFunction, server: Any) -> None:
         raise ConfigurationError(f"Startup function {function.entrypoint} failed: {summary(error)}") from None
     finally:
         running.cancel()
+
+
+async def _settle(auth: AuthFunctions) -> None:
+    try:
+        await auth.settle()
+    except Exception as error:  # noqa: BLE001  # the client hands on whatever the other side raised
+        raise Unavailable(f"The auth service did not answer the startup functions: {summary(error)}") from None
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

@@ -137,6 +137,8 @@ class Executor:
                 f"Permission denied for invoking protected method {incoming.shown}, "
                 f"workspace mismatch: {home} != {caller}"
             )
+        if service.gate is not None:
+            service.gate(incoming.sender)
         return method
 
     def _caller(self, incoming: Incoming) -> Caller:

@@ -92,6 +92,8 @@ class Service:
         self.config: dict[str, Any] = {"visibility": visibility, **(config or {})}
         if self.authorized_workspaces:
             self.config["authorized_workspaces"] = list(self.authorized_workspaces)
+        # Raises where a caller (`WS/CID`) is not served for the time being.
+        self.gate: Callable[[str], None] | None = None
         self._packed: OrderedDict[tuple[str, str], Packed] = OrderedDict()
 
     @classmethod

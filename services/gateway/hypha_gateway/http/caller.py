@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from hypha_common.custom_auth import GATEWAY_PART
 from hypha_common.errors import HyphaError, NotFound, PermissionDenied, Unauthorized, Unavailable
 from hypha_common.ids import ANONYMOUS_WORKSPACE, PUBLIC_WORKSPACE, Address, personal_workspace, role_of
 from hypha_common.principal import Permission, Principal, Scope, authorize
@@ -14,6 +15,7 @@ from hypha_common.subjects import partition_of, role_verb
 from hypha_common.tokens import VerifiedToken
 from hypha_gateway.enforcement import ROOT_USER, check_blocked
 
+from .custom_token import custom_token
 from .rate_limit import request_address
 from .responses import Scope as HttpScope
 
@@ -121,7 +123,7 @@ async def identify(state: GatewayState, scope: HttpScope) -> VerifiedToken | Non
     if _VERIFIED in scope:
         known: VerifiedToken | None = scope[_VERIFIED]
         return known
-    token = token_of(scope["headers"])
+    token = await _find_token(state, scope)
     if token is not None and not state.revocations_known.is_set():
         raise Unavailable("The server does not know yet which tokens are revoked, please retry")
     verified = None if token is None else await state.authenticator.verify(token)
@@ -132,6 +134,21 @@ async def identify(state: GatewayState, scope: HttpScope) -> VerifiedToken | Non
         raise PermissionDenied(f"Specialized token with scopes {names} cannot be used for general workspace access.")
     scope[_VERIFIED] = verified
     return verified
+
+
+async def _find_token(state: GatewayState, scope: HttpScope) -> str | None:
+    """Return the token of a request: the one that custom authentication finds, else the one in the usual places."""
+    custom = state.custom.current
+    if custom is None or GATEWAY_PART not in custom.parts:
+        return token_of(scope["headers"])
+    try:
+        return await custom_token(state, custom, scope) or token_of(scope["headers"])
+    except Unavailable:
+        # Whoever shows no usual token may have a custom one: that is not the same as having none.
+        token = token_of(scope["headers"])
+        if token is None:
+            raise
+        return token
 
 
 def verified_of(scope: HttpScope) -> VerifiedToken | None:
@@ -158,6 +175,8 @@ def identify_at_once(state: GatewayState, scope: HttpScope) -> VerifiedToken | N
         verified = None if token is None else state.verifier.verify(token)
     except HyphaError:
         return None  # refused, with its reason, where the request needs an identity
+    if state.custom.has(GATEWAY_PART):
+        return verified  # for counting; who it is, is found out where the request needs an identity
     if verified is None or not is_specialized(verified.extra_scopes):
         scope[_VERIFIED] = verified
     return verified

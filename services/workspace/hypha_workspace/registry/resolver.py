@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import BadRequest, HyphaError, NotFound, PermissionDenied
-from hypha_common.ids import Address, ServiceId
+from hypha_common.ids import DEFAULT_SERVER_ID, PUBLIC_WORKSPACE, Address, ServiceId
 from hypha_common.principal import Permission, Principal
 
 from .selection import Mode, best, is_load_balanced, least_loaded, native_or_any, read_mode
@@ -30,10 +30,13 @@ _ORDERED: dict[str, Order] = {"first": "first", "last": "last", "random": "rando
 class Resolver:
     """Finds the one service that a caller means: forms of contract 01 §3.7, modes and visibility of §3.8."""
 
-    def __init__(self, services: Services, gateways: Gateways, providers: Providers) -> None:
+    def __init__(
+        self, services: Services, gateways: Gateways, providers: Providers, *, startup_client: str = DEFAULT_SERVER_ID
+    ) -> None:
         self._services = services
         self._gateways = gateways
         self._providers = providers
+        self._startup_client = startup_client
 
     async def resolve(
         self,
@@ -73,13 +76,19 @@ class Resolver:
         return row.info
 
     async def _candidates(self, wanted: ServiceId, how: Mode, own_workspace: str | None) -> list[ServiceRow]:
+        # Startup functions may serve what a role serves, such as hypha-login; nobody else may pass for a role.
+        startup = self._startup_client if wanted.workspace == PUBLIC_WORKSPACE and wanted.client == "*" else ""
         if how.kind in _ORDERED:
-            return await self._services.find(wanted, order=_ORDERED[how.kind], limit=1, own_workspace=own_workspace)
+            return await self._services.find(
+                wanted, order=_ORDERED[how.kind], limit=1, own_workspace=own_workspace, startup_client=startup
+            )
         limit = _SHOWN if how.kind == "exact" else _MAX_CANDIDATES
         order: Order = "first"
         if how.kind == "select" and how.criteria != "first_success":
             order, limit = "random", _MAX_ASKED
-        return await self._services.find(wanted, order=order, limit=limit, own_workspace=own_workspace)
+        return await self._services.find(
+            wanted, order=order, limit=limit, own_workspace=own_workspace, startup_client=startup
+        )
 
     async def _nothing(self, wanted: ServiceId, readable: bool) -> HyphaError:
         """Tell an absent service from one that the caller may not see."""

@@ -137,10 +137,12 @@ class Services:
         order: Order = "first",
         limit: int = 1000,
         own_workspace: str | None = None,
+        startup_client: str = "",
     ) -> list[ServiceRow]:
         """
         Return services that match; ``*`` and ``?`` in client and service are globs (contract 01 §3.7).
 
+        ``startup_client``: where it has one, only its own is returned; else those of roles go before all others.
         ``own_workspace``: only what a caller from there sees who holds no permission on the service's workspace.
 
         """
@@ -150,12 +152,16 @@ class Services:
             where.equal("s.app_id", service.app)
         if own_workspace is not None:
             visible(where, own_workspace, unlisted=True)
+        rank = "0"
+        if startup_client:
+            startup = where.add(startup_client)
+            rank = f"CASE WHEN s.client_id = {startup} THEN 0 WHEN c.gateway LIKE 'role:%' THEN 1 ELSE 2 END"
         rows = await self._database.for_workspace(service.workspace).fetch(
             f"""
-            SELECT s.client_id, s.service_id, s.app_id, c.gateway, s.info
+            SELECT s.client_id, s.service_id, s.app_id, c.gateway, s.info, {rank} AS rank
             FROM services s JOIN clients c
                 ON c.workspace = s.workspace AND c.client_id = s.client_id AND c.generation = s.generation
-            WHERE {where} ORDER BY {_ORDER[order]} LIMIT {limit:d}
+            WHERE {where} ORDER BY rank, {_ORDER[order]} LIMIT {limit:d}
             """,  # noqa: S608 the conditions hold only parameters
             *where.values,
         )
@@ -166,6 +172,7 @@ class Services:
                 unpack(row["info"]),
             )
             for row in rows
+            if row["rank"] == rows[0]["rank"]
         ]
 
     async def select(self, query: ServiceQuery, *, own_workspace: str, readable: bool) -> list[ServiceInfo]:

@@ -1,4 +1,4 @@
-"""Blocked users and addresses, the keys that sign tokens, and the record of security events."""
+"""Blocked users and addresses, who signs and judges tokens, and the record of security events."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ def upgrade() -> None:
         sa.Column("details", pg.JSONB, nullable=False),
         sa.Column("count", sa.Integer, nullable=False),
     )
+    op.create_table(
+        "custom_auth",  # which startup functions judge tokens; at most one row
+        sa.Column("single", sa.Boolean, sa.CheckConstraint("single"), primary_key=True, server_default=sa.true()),
+        sa.Column("client_id", sa.Text, nullable=False),
+        sa.Column("parts", pg.ARRAY(sa.Text), nullable=False),
+        _time("registered_at", now=True),
+    )
     op.create_index("audit_events_at", "audit_events", ["at"])
     op.create_index("audit_events_user", "audit_events", ["user_id", "number"])
     op.create_index("audit_events_event", "audit_events", ["event", "number"])
@@ -54,7 +61,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("audit_events", "signing_keys", "blocks"):
+    for table in ("custom_auth", "audit_events", "signing_keys", "blocks"):
         op.drop_table(table)
 
 
