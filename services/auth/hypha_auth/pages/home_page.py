@@ -61,7 +61,9 @@ class HomePage:
         )
         return self._flow.layout.page("You are logged in", content, status=status)
 
-    def confirm(self, request: LoginRequest, verified: VerifiedToken, head: str, *, opener: str) -> Response:
+    def confirm(
+        self, request: LoginRequest, verified: VerifiedToken, head: str, *, opener: str, status: int
+    ) -> Response:
         """Return the page of somebody who need only agree."""
         user = verified.principal
         path = escape(self._flow.layout.path)
@@ -72,7 +74,7 @@ class HomePage:
             f'<p><a class="button second" href="{path}?{escape(request.query(clear="true"))}">Log in as somebody else'
             "</a></p>\n"
         )
-        return self._flow.layout.page("Log in", content)
+        return self._flow.layout.page("Log in", content, status=status)
 
     async def act(self, action: str, browser: BrowserRequest, verified: VerifiedToken) -> Response:
         """Do what a form of the page asks for, in the name of whom the browser is logged in as."""

@@ -141,7 +141,7 @@ class LoginPage:
             return self._flow.refuse(request, problem_of(error), status=error.status)
         head = problem_box(problem) + (f'<p role="status">{escape(told)}</p>\n' if told else "") + asked
         if verified is not None:
-            return self._home.confirm(request, verified, head, opener=opener)
+            return self._home.confirm(request, verified, head, opener=opener, status=status)
         other = self._accounts.view(view, request, asked, opener) if view and self._accounts is not None else None
         if other is not None:
             return other
