@@ -78,6 +78,73 @@ async def test_front_page(cluster: RunningCluster, page: Page, tmp_path: Any) ->
         assert (await page.request.get(address)).status == 200, address
 
 
+async def test_workspace_page(cluster: RunningCluster, page: Page, tmp_path: Any) -> None:
+    """Services and clients for a member, public services for anybody, the login for others."""
+    token = cluster.user_token("grace")
+    async with connect_to_server({"server_url": cluster.url, "token": token}) as server:
+        await server.register_service(
+            {"id": "open", "name": "Open <b>thing</b>", "config": {"visibility": "public"}, "run": lambda: 1}
+        )
+        await server.register_service({"id": "shut", "name": "Shut thing", "run": lambda: 1})
+        url = f"{cluster.url}/{server.config.workspace}/"
+        await page.goto(url)
+        await expect(page.get_by_role("link", name="Open <b>thing</b>")).to_be_visible()
+        await expect(page.get_by_text("Shut thing")).to_have_count(0)
+        await _looks_right(page, "workspace-public", tmp_path)
+        await page.context.add_cookies([{"name": "access_token", "value": token, "url": cluster.url}])
+        await page.goto(url)
+        await expect(page.get_by_role("link", name="Shut thing")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Clients")).to_be_visible()
+        await expect(page.get_by_text("You are grace")).to_be_visible()
+        await _looks_right(page, "workspace", tmp_path)
+        for link in await page.get_by_role("link").all():
+            address = await link.evaluate("(link) => link.href")
+            assert (await page.request.get(address)).status == 200, address
+
+
+async def test_client_library_of_the_hub(cluster: RunningCluster, browser: Browser, page_url: str) -> None:
+    """What the front page tells web pages to do, in a page of another origin."""
+    page = await browser.new_page()
+    await page.goto(page_url)
+    async with connect_to_server({"server_url": cluster.url}) as server:
+        service = await server.register_service(
+            {"id": "hello", "config": {"visibility": "public"}, "hello": lambda name: "Hello " + name}
+        )
+        said = await page.evaluate(
+            """async ([url, id]) => {
+              const { connectToServer } = await import(url + "/assets/hypha-rpc-websocket.mjs");
+              const server = await connectToServer({ server_url: url });
+              const service = await server.getService(id);
+              const said = await service.hello("world");
+              await server.disconnect();
+              return said;
+            }""",
+            [cluster.url, service.id],
+        )
+    assert said == "Hello world"
+    await page.close()
+
+
+async def test_api_pages(cluster: RunningCluster, browser: Browser) -> None:
+    """Both viewers work with nothing from elsewhere, and the document's link opens the operation it names."""
+    page = await browser.new_page(viewport={"width": 1280, "height": 800})
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    await page.goto(f"{cluster.url}/api-docs#/default/service_function__workspace__services__service___keys__post")
+    await expect(page.get_by_role("button", name="Try it out")).to_be_in_viewport(timeout=20_000)
+    await expect(page.get_by_text("The result comes in the format of the body.")).to_be_visible()
+    await page.goto(f"{cluster.url}/api-redoc")
+    await expect(page.get_by_role("heading", name="Call a function of a service").first).to_be_visible(timeout=20_000)
+    assert errors == []
+    # ReDoc asks for its maker's logo; the policy of the page refuses, and it does without.
+    assert {url for url in asked if not url.startswith((cluster.url, "blob:", "data:"))} <= {
+        "https://cdn.redoc.ly/redoc/logo-mini.svg"
+    }
+    await page.close()
+
+
 async def test_login_page(cluster: RunningCluster, page: Page, tmp_path: Any) -> None:
     """Usable with the keyboard alone; a wrong token is explained and may be corrected."""
     async with connect_to_server({"server_url": cluster.url}) as server:

@@ -44,6 +44,12 @@ class RawSocket:
         length = int(head.partition("content-length:")[2].split()[0])
         return int(head.split()[1]), await asyncio.wait_for(self._reader.readexactly(length), TIMEOUT_S)
 
+    async def read(self) -> bytes:
+        """Read what has come; nothing once the server has closed."""
+        with suppress(ConnectionError):
+            return await self._reader.read(65536)
+        return b""
+
     async def rest(self, timeout_s: float = TIMEOUT_S) -> bytes:
         """Read until the server closes."""
         data = b""

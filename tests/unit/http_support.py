@@ -145,6 +145,10 @@ class Manager:
         ]
 
     @rpc_method
+    def list_clients(self, workspace: str, *, context: Caller) -> list[dict[str, Any]]:
+        return [{"id": f"{workspace}/<c1>", "user": context.principal.dump()}]
+
+    @rpc_method
     async def get_service_info(self, service_id: str, config: dict[str, Any], *, context: Caller) -> dict[str, Any]:
         if service_id == "~":
             return {"id": "~"}

@@ -74,7 +74,7 @@ class HttpEdge:
                 status, extra, body = self._cors.preflight(origin)
                 await send_body(answer, status, body, b"text/plain; charset=utf-8", extra)
                 return
-            answer.extra = self._cors.headers(origin)
+            answer.extra += self._cors.headers(origin)
         wait_s = 0.0 if path.startswith("/health") else self._wait(scope, headers)
         if wait_s:
             RATE_LIMITED.inc()
@@ -82,6 +82,8 @@ class HttpEdge:
             await send_body(answer, 429, _TOO_FAST, headers=[(b"retry-after", retry_after)])
             return
         error = self._unacceptable(path, headers)
+        if error is not None:
+            answer.extra.append((b"connection", b"close"))
         if error is None and len(state.blocks) and not path.startswith("/health"):
             error = await self._kept_out(state, scope, headers)
         if error is not None:
@@ -100,6 +102,8 @@ class HttpEdge:
         if "\x00" in path:  # no id holds it, and databases choke on it
             return BadRequest("Invalid path")
         length = headers.get(b"content-length", b"")
+        if length and b"transfer-encoding" in headers:  # a proxy may have seen another end of it than we do
+            return BadRequest("A body has one length: Content-Length or Transfer-Encoding, not both")
         if length.isdigit() and int(length) > self._max_body_bytes:
             return PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes")
         return None

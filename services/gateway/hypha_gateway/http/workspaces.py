@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MODE", "ask_manager", "redirect_to_slash", "service", "services", "workspace"]
 
 
-_AS_THEY_ARE = "/:@!$&'()*+,;=~|"  # in paths
+_AS_THEY_ARE = "/:@!$&'()*+,;="  # in paths
 
 MODE = Parameter("_mode", "which of several services that match: `random`, `first`, `last`, `exact`, `min_load` …")
 _FAILURES = {
