@@ -35,7 +35,7 @@ async def test_strangers(world: World) -> None:
     answers = [await world.http.get(path) for path in ("/lab-a/", "/no-such/")]
     for answer in answers:
         assert (answer.status_code, answer.headers["content-type"]) == (403, "text/html; charset=utf-8")
-        assert 'href="/login"' in answer.text
+        assert re.search(r'href="/login\?redirect=%2F(lab-a|no-such)%2F"', answer.text)
     names = re.compile("lab-a|no-such")
     assert names.sub("", answers[0].text) == names.sub("", answers[1].text)
     expired = await world.http.get("/lab-a/", headers={"Cookie": "access_token=nonsense"})

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -64,6 +64,7 @@ async def workspace_page(request: Request) -> Response:
         base_path=escape(base_path),
         url=escape(state.settings.public_base_url),
         path=escape(quote(name)),
+        login=escape(_login(name, base_path)),
         name=escape(name),
         description=escape(str((info or {}).get("description") or "")),
         viewer=_viewer(caller, member=info is not None),
@@ -147,10 +148,15 @@ def _client_list(clients: Sequence[Mapping[str, Any]] | None) -> str:
     return f'<h2>Clients</h2>\n<ul class="list">\n{rows}\n</ul>'
 
 
+def _login(name: str, base_path: str) -> str:
+    """Return the address of the login page that leads back here."""
+    return f"{base_path}/login?{urlencode({'redirect': f'{base_path}/{quote(name)}/'})}"
+
+
 def _refused(name: str, reason: str, status: int, base_path: str) -> Response:
     body = (
         f'<p class="soft"><a href="{escape(base_path)}/">Hypha</a> &rsaquo; workspace</p>\n<h1>{escape(name)}</h1>\n'
-        f'<p>{reason} <a href="{escape(base_path)}/login">Log in</a> as a member of this workspace.</p>'
+        f'<p>{reason} <a href="{escape(_login(name, base_path))}">Log in</a> as a member of this workspace.</p>'
     )
     headers = {**_NO_STORE, **({"WWW-Authenticate": "Bearer"} if status == 401 else {})}
     return page(f"{name} · Hypha", body, status=status, headers=headers)
