@@ -19,6 +19,7 @@ from tests.cluster.balancer import Balancer, balancer
 from tests.cluster.raw_client import raw_client
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
+from tests.fixtures.scripts import StartScript
 
 _TIMEOUT_S = 30.0
 
@@ -160,6 +161,23 @@ async def balanced(two_gateways: RunningCluster) -> AsyncIterator[Balancer]:
     """One address for two gateways: the stream ends up at one, the POSTs at both."""
     async with balancer(two_gateways.gateway_urls) as running:
         yield running
+
+
+_JAVASCRIPT = """
+const server = await hyphaWebsocketClient.connectToServer({server_url: "URL", transport: "http"});
+const service = await server.registerService({id: "s", config: {visibility: "public"}, call: async (f, x) => await f(x)});
+console.log("registered " + service.id);
+"""
+
+
+@pytest.mark.node
+async def test_anonymous_javascript(cluster: RunningCluster, connect: Connect, start_script: StartScript) -> None:
+    """It keeps no cookies and has no token; where its POSTs come from must do."""
+    script = await start_script(_JAVASCRIPT.replace("URL", cluster.url), language="js")
+    service_id = (await script.line(r"^registered (\S+)$")).group(1)
+    caller = await connect(transport="http")
+    service = await caller.get_service(service_id)
+    assert await service.call(lambda x: x + 1, 41) == 42
 
 
 class TestTwoGateways:

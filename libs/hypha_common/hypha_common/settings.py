@@ -170,6 +170,9 @@ class Settings:
         3, "unanswered questions after which an HTTP stream ends", roles=_GATEWAY, minimum=1
     )
     max_concurrent_connections: int = option(200, "handshakes at the same time", roles=_GATEWAY, minimum=1)
+    max_handshake_wait: float = option(
+        30.0, "seconds that a connection waits for its turn when there are too many", roles=_GATEWAY, minimum=0
+    )
     max_connections_per_user: int = option(200, "connections of one user", minimum=1)
     max_clients_per_workspace: int = option(1000, "clients in one workspace", minimum=1)
     max_services_per_client: int = option(1000, "services of one client", roles=_WORKSPACE, minimum=1)

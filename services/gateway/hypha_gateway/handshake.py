@@ -31,7 +31,6 @@ __all__ = ["Handshake"]
 
 log = structlog.get_logger(__name__)
 
-_SLOT_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 1.5
 _PING_TIMEOUT_S = 8.0  # the registry pings an older client of the same id for up to 5 s
 _UNLIMITED = 1e9
@@ -78,7 +77,7 @@ class Handshake:
         started = time.monotonic()
         self.waiting += 1
         try:
-            await asyncio.wait_for(self._slots.acquire(), _SLOT_TIMEOUT_S)
+            await asyncio.wait_for(self._slots.acquire(), self._gateway.settings.max_handshake_wait)
         except TimeoutError:
             raise Unavailable("No free slot for a handshake") from None
         finally:

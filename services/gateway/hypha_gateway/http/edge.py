@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from hypha_common.errors import BadRequest, Blocked, HyphaError, InternalError, PayloadTooLarge
 from hypha_common.settings import Settings
+from hypha_gateway.addresses import peer_address
 from hypha_gateway.enforcement import check_blocked
 
 from .caller import identify_at_once, is_root, verified_of
@@ -112,7 +113,8 @@ class HttpEdge:
         """Return why a request is refused, where its user or its address is blocked; only asked while anybody is."""
         verified = verified_of(scope)
         try:
-            check_blocked(state.blocks, None if verified is None else verified.principal, _address(scope, headers))
+            address = peer_address(*_origin(scope, headers))
+            check_blocked(state.blocks, None if verified is None else verified.principal, address)
         except Blocked as error:
             # Root's own token is not one of those that are understood at once.
             if verified is None and await is_root(state, scope):
@@ -129,12 +131,12 @@ class HttpEdge:
             if verified is not None:
                 parts = (verified.principal.id, verified.workspace, verified.client_id)
                 return self._by_identity.take(":".join(part for part in parts if part))
-        return self._by_address.take(_address(scope, headers))
+        return self._by_address.take(client_address(*_origin(scope, headers)))
 
 
-def _address(scope: Scope, headers: dict[bytes, bytes]) -> str:
+def _origin(scope: Scope, headers: dict[bytes, bytes]) -> tuple[str, bytes]:
     peer = scope.get("client")
-    return client_address(peer[0] if peer else "", headers.get(b"x-forwarded-for", b""))
+    return peer[0] if peer else "", headers.get(b"x-forwarded-for", b"")
 
 
 def _is_app(path: str) -> bool:

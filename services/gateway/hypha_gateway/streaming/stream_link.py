@@ -60,6 +60,7 @@ class StreamLink:
         self._full = False
         self._closing = False
         self._said_end = False
+        self._told: object = None  # the reason, where an error was the last that was said
         self._send: Send | None = None
         self._sender: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,6 +96,7 @@ class StreamLink:
         return self._queued
 
     def send_control(self, message: Mapping[str, Any]) -> None:
+        self._told = message.get("message")
         self._queue(pack(message))
 
     def send_binary(self, parts: Buffers) -> None:
@@ -113,7 +115,7 @@ class StreamLink:
     def close(self, code: int, reason: str) -> None:
         if self._closing:
             return
-        if reason:
+        if reason and reason != self._told:
             self.send_control({"type": "error", "message": reason})
         self._closing = True
         self.code = code
