@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import TypeAlias
 import httpx
 import psutil
 import pytest
+from hypha_rpc import connect_to_server
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -165,6 +167,7 @@ def test_under_an_asgi_server(tmp_path: Path) -> None:
     try:
         _until(lambda: server.poll() is not None or "startup complete" in (tmp_path / "log").read_text(), 60)
         assert _status(f"http://127.0.0.1:{port}/health/readiness") == 200, (tmp_path / "log").read_text()
+        asyncio.run(_call_over_a_stream(f"http://127.0.0.1:{port}"))
         children = psutil.Process(server.pid).children(recursive=True)
         assert not [child for child in children if "hypha_gateway" in " ".join(child.cmdline())]
         httpx.get(f"http://127.0.0.1:{port}/rpc?client_id=a&reconnection_token=s3cret-token")
@@ -174,10 +177,25 @@ def test_under_an_asgi_server(tmp_path: Path) -> None:
         assert "/rpc?client_id=a&reconnection_token=********" in shown  # uvicorn's log of requests
         assert "/ws?token=********" in shown
         assert "s3cret-token" not in shown
+        stream = urllib.request.urlopen(f"http://127.0.0.1:{port}/rpc", timeout=15)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(30)
+    with stream:
+        assert b"Server is shutting down" in stream.read()  # to its end
     assert not [child for child in children if child.is_running()]
+
+
+async def _call_over_a_stream(url: str) -> None:
+    """Use the HTTP transport."""
+    async with (
+        connect_to_server({"server_url": url, "transport": "http"}) as provider,
+        connect_to_server({"server_url": url}) as caller,
+    ):
+        registered = await provider.register_service(
+            {"id": "s", "config": {"visibility": "public"}, "call": lambda data: len(data)}
+        )
+        assert await (await caller.get_service(registered.id)).call(bytes(2**20)) == 2**20
 
 
 def test_asgi_server_and_environment_disagree(tmp_path: Path) -> None:

@@ -165,7 +165,8 @@ async def balanced(two_gateways: RunningCluster) -> AsyncIterator[Balancer]:
 
 _JAVASCRIPT = """
 const server = await hyphaWebsocketClient.connectToServer({server_url: "URL", transport: "http"});
-const service = await server.registerService({id: "s", config: {visibility: "public"}, call: async (f, x) => await f(x)});
+const call = async (f, x) => await f(x);
+const service = await server.registerService({id: "s", config: {visibility: "public"}, call});
 console.log("registered " + service.id);
 """
 

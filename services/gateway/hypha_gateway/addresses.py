@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from typing import Any
 
-__all__ = ["peer_address"]
+__all__ = ["origin_of", "peer_address"]
 
 _PRIVATE = "127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 ::1/128 fc00::/7"
 _PROXY_NETWORKS = tuple(ip_network(network) for network in _PRIVATE.split())
+
+
+def origin_of(scope: Mapping[str, Any]) -> tuple[str, bytes]:
+    """Return what an ASGI scope tells for :func:`peer_address`: the peer, and all that is said it forwarded for."""
+    peer = scope.get("client")
+    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return peer[0] if peer else "", b",".join(forwarded)
 
 
 @lru_cache(maxsize=4096)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import structlog
 from starlette.applications import Starlette
@@ -14,6 +15,7 @@ from hypha_common.settings import Settings
 from .addresses import peer_address
 from .gateway import Gateway
 from .http import documents, exception_handlers, middleware, mounts, routes
+from .stop_signals import stop_signals
 from .websocket.asgi_link import AsgiLink
 from .websocket.session import UPGRADE_CLIENT, WebsocketSession
 from .websocket.upgrade import has_old_parameters
@@ -46,8 +48,12 @@ def create_app(
         await gateway.start()
         app.state.owner = gateway
         app.state.gateway = gateway.state
+        drains: list[asyncio.Task[None]] = []
+        # Another ASGI server waits for streams to end before it tells us to.
+        stopping = stop_signals(lambda: drains.append(asyncio.create_task(gateway.drain())))
         try:
-            yield
+            with stopping if websockets else nullcontext():
+                yield
         finally:
             await gateway.drain()
             await gateway.stop()

@@ -11,14 +11,14 @@ from starlette.types import ASGIApp
 
 from hypha_common.errors import BadRequest, Blocked, HyphaError, InternalError, PayloadTooLarge
 from hypha_common.settings import Settings
-from hypha_gateway.addresses import peer_address
+from hypha_gateway.addresses import origin_of, peer_address
 from hypha_gateway.enforcement import check_blocked
 
 from .caller import identify_at_once, is_root, verified_of
 from .compression import compressing, is_small
 from .cors import CorsPolicy
 from .denials import note_denial
-from .rate_limit import RateLimiter, client_address
+from .rate_limit import RateLimiter, request_address
 from .responses import Message, Receive, Scope, Send, discard, send_body, send_error
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class HttpEdge:
         if error is not None:
             answer.extra.append((b"connection", b"close"))
         if error is None and len(state.blocks) and not path.startswith("/health"):
-            error = await self._kept_out(state, scope, headers)
+            error = await self._kept_out(state, scope)
         if error is not None:
             await discard(receive)
             await send_error(answer, error)
@@ -109,11 +109,11 @@ class HttpEdge:
             return PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes")
         return None
 
-    async def _kept_out(self, state: GatewayState, scope: Scope, headers: dict[bytes, bytes]) -> Blocked | None:
+    async def _kept_out(self, state: GatewayState, scope: Scope) -> Blocked | None:
         """Return why a request is refused, where its user or its address is blocked; only asked while anybody is."""
         verified = verified_of(scope)
         try:
-            address = peer_address(*_origin(scope, headers))
+            address = peer_address(*origin_of(scope))
             check_blocked(state.blocks, None if verified is None else verified.principal, address)
         except Blocked as error:
             # Root's own token is not one of those that are understood at once.
@@ -131,12 +131,7 @@ class HttpEdge:
             if verified is not None:
                 parts = (verified.principal.id, verified.workspace, verified.client_id)
                 return self._by_identity.take(":".join(part for part in parts if part))
-        return self._by_address.take(client_address(*_origin(scope, headers)))
-
-
-def _origin(scope: Scope, headers: dict[bytes, bytes]) -> tuple[str, bytes]:
-    peer = scope.get("client")
-    return peer[0] if peer else "", headers.get(b"x-forwarded-for", b"")
+        return self._by_address.take(request_address(scope))
 
 
 def _is_app(path: str) -> bool:

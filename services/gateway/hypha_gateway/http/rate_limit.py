@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from hypha_gateway.addresses import peer_address
+from hypha_gateway.addresses import origin_of, peer_address
 
 from .responses import Scope
 
@@ -65,6 +65,4 @@ def client_address(peer: str, forwarded_for: bytes) -> str:
 
 def request_address(scope: Scope) -> str:
     """Return whom an HTTP request is counted for."""
-    peer = scope.get("client")
-    forwarded = next((value for name, value in scope["headers"] if name == b"x-forwarded-for"), b"")
-    return client_address(peer[0] if peer else "", forwarded)
+    return client_address(*origin_of(scope))

@@ -10,7 +10,7 @@ from hypha_common.ids import MAX_ID_BYTES, PUBLIC_WORKSPACE, Address, check_clie
 from hypha_common.scopes import is_specialized
 from hypha_common.tokens import VerifiedToken
 from hypha_gateway import metrics
-from hypha_gateway.addresses import peer_address
+from hypha_gateway.addresses import origin_of, peer_address
 from hypha_gateway.http.arguments import query_parameters
 from hypha_gateway.http.caller import token_of
 from hypha_gateway.http.openapi import Answer, Body, Operation, Parameter, describes
@@ -229,5 +229,4 @@ def _cookies(scope: Scope) -> dict[str, str]:
 
 
 def _remote(scope: Scope) -> str:
-    peer = scope.get("client")
-    return peer_address(peer[0] if peer else "", dict(scope["headers"]).get(b"x-forwarded-for", b""))
+    return peer_address(*origin_of(scope))
