@@ -132,17 +132,18 @@ class World:
         self.sessions = LoginSessions(database.home)
         audit: Any = HeardAudit()
         deaf: Any = Deaf()
-        handover = Handover(
-            sessions=self.sessions, codec=self.codec, verify=self.verify, owned=self.owned, waiters=deaf
-        )
+        handover = Handover(sessions=self.sessions, codec=self.codec, judge=self.judge, owned=self.owned, waiters=deaf)
         flow = LoginFlow(handover=handover, layout=Layout(public_base_url=BASE), codec=self.codec, audit=audit)
         accounts = AccountPages(accounts=self.bench.accounts, flow=flow)
         home = HomePage(flow=flow, desk=TokenDesk(codec=self.codec, owned=self.owned, audit=audit), accounts=accounts)
-        self.page = LoginPage(flow=flow, handover=handover, verify=self.verify, home=home, accounts=accounts)
+        self.page = LoginPage(flow=flow, handover=handover, judge=self.judge, home=home, accounts=accounts)
         self.browser = Browser(self.page)
 
     def verify(self, token: str) -> VerifiedToken:
         return self.verifier.verify(token, None)
+
+    async def judge(self, token: str) -> VerifiedToken:
+        return self.verify(token)
 
     async def owned(self, user: Principal, workspace: str) -> Permission:
         raise NotFound(workspace)

@@ -75,7 +75,7 @@ async def login_at(bus: Bus, database: Database, life_s: float = 30) -> Login:
     audit: Any = HeardAudit()
     flow = LoginFlow(handover=handover, layout=Layout(public_base_url=BASE), codec=CODEC, audit=audit)
     desk = TokenDesk(codec=CODEC, owned=owned, audit=audit)
-    page = LoginPage(flow=flow, handover=handover, verify=verify, home=HomePage(flow=flow, desk=desk))
+    page = LoginPage(flow=flow, handover=handover, judge=judge, home=HomePage(flow=flow, desk=desk))
     return Login(
         sessions=sessions,
         handover=handover,

@@ -42,7 +42,7 @@ class Person:
 
     def use(self, *providers: IdentityProvider) -> None:
         here: Any = self
-        self.page = LoginPage(flow=self.flow, handover=here, verify=self.verify, home=self.home, providers=providers)
+        self.page = LoginPage(flow=self.flow, handover=here, judge=self.judge, home=self.home, providers=providers)
 
     async def session(self, key: str) -> LoginSession:
         if not key.startswith("K"):
@@ -63,7 +63,7 @@ class Person:
     async def limited(self, token: str, verified: VerifiedToken, workspace: str | None, life_s: int | None) -> str:
         return token
 
-    def verify(self, token: str) -> VerifiedToken:
+    async def judge(self, token: str) -> VerifiedToken:
         if token == "good":
             token = CODEC.sign(Principal(id="alice", email="alice@example.org"), life_s=60)
         return CODEC.verify(token)

@@ -45,7 +45,6 @@ class Auth:
             settings,
             home=self.database.home,
             codec=self.security.codec,
-            verify=self.security.verbs.verify,
             judge=self.security.verbs.judge,
             owned=Ownership(self.bus).permission,
             waiters=self._waiters,

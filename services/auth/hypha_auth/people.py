@@ -51,7 +51,6 @@ class People:
         *,
         home: Shard,
         codec: TokenCodec,
-        verify: Callable[[str], VerifiedToken],
         judge: Callable[[str], Awaitable[VerifiedToken]],
         owned: Callable[[Principal, str], Awaitable[Permission]],
         waiters: Waiters,
@@ -70,7 +69,7 @@ class People:
         page = LoginPage(
             flow=self.flow,
             handover=handover,
-            verify=verify,
+            judge=judge,
             home=HomePage(flow=self.flow, desk=desk, accounts=account_pages),
             accounts=account_pages,
             providers=self._providers,

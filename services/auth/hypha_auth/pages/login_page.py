@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -33,14 +33,14 @@ class LoginPage:
         *,
         flow: LoginFlow,
         handover: Handover,
-        verify: Callable[[str], VerifiedToken],
+        judge: Callable[[str], Awaitable[VerifiedToken]],
         home: HomePage,
         accounts: AccountPages | None = None,
         providers: Sequence[IdentityProvider] = (),
     ) -> None:
         self._flow = flow
         self._handover = handover
-        self._verify = verify
+        self._judge = judge
         self._home = home
         self._accounts = accounts
         self._providers = providers
@@ -63,7 +63,7 @@ class LoginPage:
 
     async def _opened(self, browser: BrowserRequest, request: LoginRequest) -> Response:
         """Answer somebody who comes to the page."""
-        verified = None if browser.query.get("clear") else self._logged_in(browser)
+        verified = None if browser.query.get("clear") else await self._logged_in(browser)
         if verified is not None and not request.key and not request.redirect:
             return await self._home.page(verified)
         return await self._sign_in(browser, request, verified=verified, view=browser.query.get("view", ""))
@@ -82,7 +82,7 @@ class LoginPage:
         if action == "token":
             return await self._pasted(browser, request, browser.form.get("token", "").strip())
         # All others act in the name of whom the browser is logged in as.
-        verified = self._logged_in(browser)
+        verified = await self._logged_in(browser)
         if verified is None or not browser.is_own:
             return await again(problem="Log in first.", status=401)
         if action == "continue":
@@ -92,7 +92,7 @@ class LoginPage:
     async def _pasted(self, browser: BrowserRequest, request: LoginRequest, token: str) -> Response:
         """Log in with a token that the person has already."""
         try:
-            verified, life_s = self._accepted(token), request.life_s
+            verified, life_s = await self._accepted(token), request.life_s
             mine = await self._handover.limited(token, verified, None, life_s)
             await self._hand_over(request, token)
         except UnknownLogin:
@@ -183,13 +183,13 @@ class LoginPage:
         workspace = request.workspace or session.workspace or ""
         return program_box(request, workspace=workspace, life_s=life_s, opened_by=opener)
 
-    def _logged_in(self, browser: BrowserRequest) -> VerifiedToken | None:
+    async def _logged_in(self, browser: BrowserRequest) -> VerifiedToken | None:
         """Return whom the browser is logged in as, where that may count: never inside somebody else's page."""
         token = self._token_in(browser)
         if not token or browser.is_framed:
             return None
         try:
-            verified = self._accepted(token)
+            verified = await self._accepted(token)
         except HyphaError:
             return None
         return None if verified.principal.is_anonymous else verified
@@ -197,10 +197,10 @@ class LoginPage:
     def _token_in(self, browser: BrowserRequest) -> str:
         return next(filter(None, (browser.cookie(name) for name in reversed(TOKEN_COOKIES))), "")
 
-    def _accepted(self, token: str) -> VerifiedToken:
+    async def _accepted(self, token: str) -> VerifiedToken:
         """Raises BadRequest for what is no token that a person may log in with."""
         try:
-            return self._verify(token).require(TokenKind.ACCESS)
+            return (await self._judge(token)).require(TokenKind.ACCESS)
         except Unauthorized as error:
             raise BadRequest(f"This token is not accepted: {error}") from None
 
