@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -12,7 +13,13 @@ from hypha_rpc import connect_to_server
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed
 
+from hypha_common.cluster_file import read
 from hypha_common.ids import new_id
+from hypha_common.operating import operator_bus
+from hypha_common.settings import Settings
+from hypha_workspace import presence
+from hypha_workspace.inspection import open_stores
+from hypha_workspace.presence import find_ghosts
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.commands import Completed, run_command
 
@@ -104,6 +111,34 @@ async def test_who_is_connected_where(
     assert json.loads((await command("hypha_workspace", "ghosts", "--json")).out) == []
 
 
+async def test_ghosts_are_found_and_removed(
+    two_gateways: RunningCluster, sockets: Sockets, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old disagreements between a gateway and the registry, and no new ones."""
+    settings = Settings.load(read(two_gateways.data_dir), environ={})
+    token = two_gateways.user_token("haunted")
+    # Its row gets another name: a row that no socket vouches for, and a socket without a row.
+    socket = await sockets.open(two_gateways.gateway_urls[0], token)
+    standing = await sockets.open(two_gateways.gateway_urls[1], token)
+    client_id = socket.info["client_id"]
+    async with operator_bus(settings) as bus, open_stores(settings) as stores:
+        rename = "UPDATE clients SET client_id = 'ghost', created_at = now() - $2::interval WHERE client_id = $1"
+        await stores.database.home.execute(rename, client_id, timedelta(0))
+        assert await find_ghosts(stores.clients, bus) == []  # such things happen for a moment
+        await stores.database.home.execute(rename, "ghost", timedelta(minutes=1))
+        rows = (await command("hypha_workspace", "ghosts", "--remove")).rows
+        assert [(row[0], row[1], row[7]) for row in rows] == [("ws-user-haunted", "ghost", "no-socket")]
+        monkeypatch.setattr(presence, "LEASE_S", -60.0)  # as if it were later
+        (ghost,) = await find_ghosts(stores.clients, bus)
+        assert (ghost.client_id, ghost.state) == (client_id, presence.State.NO_ROW)
+        assert await presence.remove_ghost(ghost, stores.clients, bus, grace_s=60)
+        assert (await socket.end())[1:] == (1001, "Not known to the registry, please reconnect")
+        assert await find_ghosts(stores.clients, bus) == []
+        assert not await presence.remove_ghost(ghost, stores.clients, bus, grace_s=60)
+        (left,) = await presence.everybody(stores.clients, bus, workspace="ws-user-haunted")
+        assert f"{left.workspace}/{left.client_id}" == standing.id
+
+
 async def test_a_client_is_kicked(
     two_gateways: RunningCluster, sockets: Sockets, command: Callable[..., Any], root: Any
 ) -> None:
@@ -112,6 +147,7 @@ async def test_a_client_is_kicked(
     socket = await sockets.open(two_gateways.gateway_urls[1], token)
     await command("hypha_workspace", "kick", socket.id, "--code", "4001", "--reason", "go away")
     assert await socket.end() == ([], 4001, "go away")
+    assert socket.info["client_id"] in (await command("hypha_auth", "audit", "--event", "kicked")).out
     socket = await sockets.open(two_gateways.gateway_urls[0], token)
     await root.kickout_client("ws-user-kicked", socket.info["client_id"])
     assert await socket.end() == ([], 1000, "Admin requested disconnect")

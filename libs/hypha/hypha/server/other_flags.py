@@ -26,6 +26,10 @@ def _later(what: str, *, switch: bool = True) -> _Flag:
 
 _NO_REDIS = "there is no Redis: PostgreSQL keeps the state and NATS carries the messages"
 _NO_S3 = "this release stores no files"
+_NO_TERMINAL = (
+    "this release has no terminal: a cluster of services has no single process to attach one to; use hypha-workspace, "
+    "hypha-gateway and hypha-auth, or the service ws-user-root/admin-utils"
+)
 _NO_SEARCH = "this release has no service search by meaning"
 
 _FLAGS: dict[str, _Flag] = {
@@ -68,8 +72,8 @@ _FLAGS: dict[str, _Flag] = {
     "enable_mcp": _later("MCP endpoint"),
     "enable_k8s_worker": _later("Kubernetes worker"),
     "enable_terminal_worker": _later("terminal worker"),
-    "enable_admin_terminal": _later("admin terminal"),
-    "interactive": _later("interactive shell"),
+    "enable_admin_terminal": _Flag(_NO_TERMINAL, refused=True, switch=True),
+    "interactive": _Flag(_NO_TERMINAL, refused=True, switch=True),
 }
 
 NAMES = frozenset(_FLAGS)
