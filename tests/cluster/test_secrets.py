@@ -3,15 +3,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import psutil
-import pytest
 from hypha_rpc import connect_to_server
 from websockets.asyncio.client import connect as open_websocket
 
@@ -19,6 +20,7 @@ from hypha.server.data_directory import DataDirectory
 from hypha_common.ids import new_id
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.commands import run_command
+from tests.fixtures.smtp import MailServer
 
 _STARTUP = """
 async def start(server):
@@ -45,7 +47,13 @@ class Secrets:
 
     def in_text(self, text: str) -> list[str]:
         """Return the names of the secrets in a text: whole, encoded, or the part of a token that proves something."""
-        return [name for name, secret in self._known.items() if any(form in text for form in _forms(secret))]
+        return [name for name, secret in self._known.items() if _is_in(secret, text)]
+
+
+def _is_in(secret: str, text: str) -> bool:
+    if secret.isdigit():  # not as part of a time or another number
+        return re.search(rf"(?<![\d.]){secret}(?![\d.])", text) is not None
+    return any(form in text for form in _forms(secret))
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -112,7 +120,8 @@ async def _use(cluster: RunningCluster, known: Secrets) -> None:
         for parameter in ("token", "access_token", "reconnection_token", "key", "password"):
             for value in (token, wrong, password):
                 await http.get(f"/public/services?{parameter}={value}")
-                await http.get(f"/rpc?client_id=x&{parameter}={quote(value)}", headers={"Connection": "close"})
+                async with http.stream("GET", f"/rpc?client_id=x&{parameter}={quote(value)}"):
+                    pass  # it may be let in, as somebody without a name
         start = (await http.post("/public/services/hypha-login/start", json={})).json()
         key = known.add("login key", start["key"])
         await http.get(start["login_url"].removeprefix(cluster.url))
@@ -121,11 +130,37 @@ async def _use(cluster: RunningCluster, known: Secrets) -> None:
         await http.post("/public/services/hypha-login/report", json={"key": key, "token": token})
         done = await http.post("/public/services/hypha-login/check", json={"key": key, "timeout": 1})
         known.add("token of a login", done.json())
-        for method in ("login", "signup"):
-            form = {"email": "leaky@example.org", "password": password, "name": "Leaky"}
-            await http.post(f"/public/services/hypha-login/{method}", json=form)
-            await http.post(f"/public/apps/hypha-login/{method}", data=form)
         await http.post("/public/services/queue/push", content=b"{" + token.encode())
+
+
+async def _log_in(cluster: RunningCluster, known: Secrets, mail_server: MailServer) -> None:
+    """Let a person have an account, with all that may go wrong."""
+    email, password = "leaky@example.org", known.add("password", f"Pw-{new_id(12)}")
+    new = known.add("new password", f"Pw-{new_id(12)}")
+    async with httpx.AsyncClient(base_url=f"{cluster.url}/public/services/hypha-login", timeout=20) as http:
+
+        async def call(method: str, token: str = "", **fields: str) -> dict[str, Any]:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            answer: dict[str, Any] = (await http.post(f"/{method}", json=fields, headers=headers)).json()
+            return answer
+
+        assert (await call("signup", email=email, password=password, name="Leaky"))["success"]
+        code = known.add("verification code", await mail_server.code(email))
+        assert not (await call("verify_email", email=email, code="123456" if code != "123456" else "654321"))["success"]
+        assert (await call("verify_email", email=email, code=code))["success"]
+        assert not (await call("login", email=email, password=new))["success"]
+        token = known.add("token of an account", (await call("login", email=email, password=password))["token"])
+        assert (await call("change_password", token, current_password=password, new_password=new))["success"]
+        await call("login", email=email, password=password)
+        known.add("newer token of an account", (await call("login", email=email, password=new))["token"])
+        mail_server.refuses = True
+        other = known.add("other password", f"Pw-{new_id(12)}")
+        await call("signup", email="other@example.org", password=other, name="Other")
+        await call("nothing", password=other)
+        for page in ("login", "signup", ""):
+            form = {"email": email, "password": other, "new_password": other, "code": code, "name": "x"}
+            await http.post(f"{cluster.url}/public/apps/hypha-login/{page}", data=form)
+            await http.get(f"{cluster.url}/public/apps/hypha-login/{page}?password={other}&key={other}")
 
 
 async def _fail(cluster: RunningCluster, known: Secrets) -> None:
@@ -182,12 +217,12 @@ async def _everything_told(cluster: RunningCluster) -> dict[str, str]:
     return told
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_no_secret_is_ever_told(
-    start_cluster: Callable[..., RunningCluster], tmp_path: Path, log_format: str
-) -> None:
+async def test_no_secret_is_ever_told(start_cluster: Callable[..., RunningCluster], tmp_path: Path) -> None:
     """Whatever happens and however much is logged: not in logs, metrics, health, configuration or command lines."""
     known = Secrets()
+    mail_password = known.add("mail password", new_id(20))
+    mail_server = MailServer(login=("mailer", mail_password))
+    await mail_server.start()
     startup = tmp_path / "startup.py"
     startup.write_text(_STARTUP.format(path=str(tmp_path / "token")))
     cluster = start_cluster(
@@ -195,11 +230,10 @@ async def test_no_secret_is_ever_told(
         f"{startup}:start",
         environ={
             "HYPHA_LOG_LEVEL": "DEBUG",
-            "HYPHA_LOG_FORMAT": log_format,
             "HYPHA_PRINT_CONFIG": "true",
             "HYPHA_JWT_PREVIOUS_SECRETS": known.add("previous secret", secrets.token_hex(32)),
-            "HYPHA_RESEND_API_KEY": known.add("mail key", f"re_{new_id(20)}"),
-            "HYPHA_SMTP_URL": f"smtp://mailer:{known.add('mail password', new_id(20))}@127.0.0.1:1",
+            "HYPHA_SMTP_URL": f"smtp://mailer:{mail_password}@127.0.0.1:{mail_server.port}",
+            "HYPHA_VERIFICATION_FROM_EMAIL": "hub@example.org",
         },
     )
     made = DataDirectory(cluster.data_dir).read_secrets()
@@ -209,6 +243,7 @@ async def test_no_secret_is_ever_told(
     known.add("database password", made.postgres_password)
     known.add("token of a startup function", (tmp_path / "token").read_text())
     await _use(cluster, known)
+    await _log_in(cluster, known, mail_server)
     await _fail(cluster, known)
     told = await _everything_told(cluster)
     leaks = {
@@ -221,6 +256,7 @@ async def test_no_secret_is_ever_told(
     for event in ("leaky", "gateway_started", "auth_started", "workspace_ready", "database_url"):
         assert event in told["log"], event
     assert leaks == {}
+    await mail_server.stop()
 
 
 def _around(text: str, known: Secrets, name: str) -> str:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -50,6 +52,29 @@ def test_access_logs_are_masked(message: str, args: tuple[object, ...]) -> None:
     assert "token=********" in line
     assert "1.2.3.4" in line
     assert "s3cret" not in line
+
+
+_CRASH = """
+import structlog
+from hypha_common.settings import Settings
+from hypha_common.telemetry import configure_logging
+configure_logging(Settings.load({"log_format": "%s"}, environ={}), "test")
+def fail(token):
+    raise RuntimeError(f"it failed with {token}")
+try:
+    fail(".".join(["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiJ4In0", "c2lnbmF0dXJl"]))
+except RuntimeError:
+    structlog.get_logger().exception("crashed", given="/rpc?token=s3cret")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_crashes_are_logged_without_secrets(log_format: str) -> None:
+    """Neither in what an exception says nor among the variables of the functions it came through."""
+    done = subprocess.run([sys.executable, "-c", _CRASH % log_format], capture_output=True, text=True, check=True)
+    assert "RuntimeError: it failed with ********" in done.stderr
+    assert "/rpc?token=********" in done.stderr
+    assert "eyJ" not in done.stderr.replace('["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiJ4In0", "c2lnbmF0dXJl"]', "")
 
 
 def test_what_is_wrong_with_a_secret_is_said_without_it() -> None:
