@@ -29,7 +29,9 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     page = await context.new_page()
     refused: list[str] = []
     page.on("console", lambda message: refused.append(message.text) if "Content Security" in message.text else None)
-    await context.route(lambda url: "//127.0.0.1:" not in url, _abort)  # the provider's pages ask for a font
+    await context.route(
+        lambda url: not url.startswith(("http://127.0.0.1:", "http://localhost:")), _abort
+    )  # the provider's pages ask for a font
     yield page
     await context.close()
     assert refused == []
@@ -74,6 +76,21 @@ async def test_refused_and_tried_again(oidc_hub: OidcHub, page: Page, start_scri
     await _log_in_there(page, "unverified-grace")
     await expect(page.get_by_text("You can close this window")).to_be_visible()
     assert "user: unverified-grace None ws-user-unverified-grace\n" in await script.end()
+
+
+async def test_inside_another_page(oidc_hub: OidcHub, page: Page, page_url: str, start_script: StartScript) -> None:
+    """Providers refuse to be shown inside a page, and clicks there may be stolen: a window of its own opens."""
+    script = await start_script(_PROGRAM.format(url=oidc_hub.cluster.url))
+    address = (await script.line(r"(http://\S+/apps/hypha-login/\?\S+)"))[1]
+    await page.goto(page_url.replace("127.0.0.1", "localhost"))
+    await page.evaluate(f"() => {{ document.body.innerHTML = '<iframe src=\"{address}\" width=600 height=600>' }}")
+    async with page.expect_popup() as opened:
+        await page.frame_locator("iframe").get_by_role("link", name="Continue with Example ID").click()
+    window = await opened.value
+    await expect(window).to_have_url(address)
+    await window.get_by_role("link", name="Continue with Example ID").click()
+    await _log_in_there(window, "joan")
+    assert "user: joan joan@example.org ws-user-joan\n" in await script.end()
 
 
 async def test_no_login_without_a_click(oidc_hub: OidcHub, page: Page) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from joserfc import jwt as jose
 from joserfc.jwk import ECKey, RSAKey
 
 from hypha_auth.oidc import OpenIdConnect
-from hypha_auth.oidc.identities import Identities
+from hypha_auth.oidc.identities import Identities, candidates
 from hypha_common.db import Database
 from hypha_common.errors import HyphaError, Unauthorized, Unavailable
 from hypha_common.principal import Permission, Principal
@@ -241,3 +242,21 @@ def unsigned(server: OidcServer, header: dict[str, Any]) -> str:
 
 def encoded(value: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("subject", ["ada", "github|123", "auth0|5f-a.b_c", "1234567890", "a" * 128])
+def test_subjects_that_are_ids(subject: str) -> None:
+    assert candidates("https://a.example.org", subject)[0] == subject
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *("root", "Root", "public", "anonymouz-http", "local-teal-windshield-00007438", "teal-windshield-00007438"),
+        *("oidc-abc", "ada@example.org", "a b", "a/b", "a:b", "*", "ä", "-a", "", "a" * 129, "a\n"),
+    ],
+)
+def test_subjects_that_are_not(subject: str) -> None:
+    (derived,) = candidates("https://a.example.org", subject)
+    assert re.fullmatch(r"oidc-[a-z2-7]{26}", derived)
+    assert candidates("https://b.example.org", subject) != [derived]

@@ -62,7 +62,7 @@ class People:
         layout = Layout(public_base_url=settings.public_base_url, frames=settings.allow_origins)
         handover = Handover(sessions=self.sessions, codec=codec, judge=judge, owned=owned, waiters=waiters)
         self.flow = LoginFlow(handover=handover, layout=layout, codec=codec, audit=audit)
-        self._providers: list[IdentityProvider] = self._configured(settings, oidc)
+        self._providers: list[IdentityProvider] = self._configured(oidc, audit)
         desk = TokenDesk(codec=codec, owned=owned, audit=audit)
         self._accounts = accounts = local_accounts(settings, home, revoke, audit) if has_accounts(settings) else None
         account_pages = None if accounts is None else AccountPages(accounts=accounts, flow=self.flow)
@@ -107,9 +107,9 @@ class People:
         for provider in self._providers:
             await provider.close()
 
-    def _configured(self, settings: Settings, oidc: OpenIdConnect | None) -> list[IdentityProvider]:
+    def _configured(self, oidc: OpenIdConnect | None, audit: Audit) -> list[IdentityProvider]:
         """Return the identity providers that the settings name."""
-        found = [None if oidc is None else oidc.login(self.flow)]
+        found = [None if oidc is None else oidc.login(self.flow, audit)]
         return [provider for provider in found if provider is not None]
 
 
@@ -151,7 +151,7 @@ def has_accounts(settings: Settings) -> bool:
     """Tell whether people have accounts here: unless another identity provider is named, or as it is told."""
     if settings.disable_local_auth or settings.enable_local_auth:
         return not settings.disable_local_auth
-    return not settings.oidc_issuer and "auth0_domain" not in settings.sources
+    return not settings.oidc_client_id and "auth0_domain" not in settings.sources
 
 
 def is_loopback(url: str) -> bool:

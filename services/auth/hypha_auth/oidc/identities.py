@@ -12,7 +12,8 @@ __all__ = ["Identities", "candidates"]
 # Fit for `ws-user-<id>`: no character that separates the parts of a service id or of an address, none that a name
 # could be mistaken for an e-mail by.
 _SAFE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._|-]{0,127}")
-_RESERVED = re.compile(r"root|public|system|hypha|admin|anonym.*|oidc-.*", re.IGNORECASE)
+# Names of the cluster itself, of nobody, of local accounts, of ids made below, of programs with a token of somebody's.
+_RESERVED = re.compile(r"root|public|system|hypha|admin|anonym.*|local-.*|oidc-.*|[a-z]+-[a-z]+-\d{8}", re.IGNORECASE)
 
 
 class Identities:

@@ -6,12 +6,15 @@ from urllib.parse import urlencode, urlsplit
 
 import structlog
 
+from hypha_auth.callers import address_of
 from hypha_auth.identity import Identity, IdentityProvider, SignInButton
 from hypha_auth.login_flow import LoginFlow
 from hypha_auth.login_request import LoginRequest
 from hypha_auth.pages.browser import BrowserRequest
 from hypha_auth.pages.layout import Response, reply
+from hypha_common.audit import Audit
 from hypha_common.errors import HyphaError, PayloadTooLarge, Unauthorized, Unavailable
+from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
 from .authorization import LIFE_S, Authorization, Begun, NotLoggedIn
@@ -43,6 +46,7 @@ class OpenIdLogin(IdentityProvider):
         authorization: Authorization,
         identities: Identities,
         flow: LoginFlow,
+        audit: Audit,
         page_url: str,
     ) -> None:
         self._config = config
@@ -50,6 +54,7 @@ class OpenIdLogin(IdentityProvider):
         self._authorization = authorization
         self._identities = identities
         self._flow = flow
+        self._audit = audit
         self._page_url = page_url
         is_secure = urlsplit(page_url).scheme == "https"
         # "__Host-": no other site of the same domain can plant it.
@@ -93,7 +98,7 @@ class OpenIdLogin(IdentityProvider):
         return reply(303, "", {"Location": begun.url, "Set-Cookie": self._binding(begun)})
 
     @rpc_method(name="oidc.callback")
-    async def callback(self, event: dict[str, Any]) -> Response:
+    async def callback(self, event: dict[str, Any], context: Caller | None = None) -> Response:
         """Take a person's browser back from the identity provider."""
         browser = self._browser(event)
         if browser.method != "GET":
@@ -104,12 +109,14 @@ class OpenIdLogin(IdentityProvider):
         except HyphaError as error:
             return self._refused(LoginRequest(), error)
         if pending is None:
+            self._note("not begun in this browser", context)
             return self._flow.refuse(LoginRequest(), _STRANGER, status=400)
         request = LoginRequest.of(pending.fields)
         try:
             profile = await self._authorization.identify(pending, browser.query)
             answer = await self._flow.complete(request, await self._identity(profile))
         except HyphaError as error:
+            self._note(type(error).__name__, context)
             answer = self._refused(request, error)
         return _with_cookie(answer, f"{self._cookie_name(state)}={self._cookie_end}; Max-Age=0")
 
@@ -152,6 +159,9 @@ class OpenIdLogin(IdentityProvider):
         else:
             text = error.message
         return self._flow.refuse(request, text, status=error.status)
+
+    def _note(self, reason: str, context: Caller | None) -> None:
+        self._audit.record("login_failed", address=address_of(context), provider=self._config.name, reason=reason)
 
     def _to_page(self, request: LoginRequest) -> Response:
         query = request.query()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypha_common.audit import Audit
 from hypha_common.db import Shard
 from hypha_common.settings import Settings
 from hypha_common.tokens import VerifiedToken
@@ -57,7 +58,7 @@ class OpenIdConnect:
         """Return what an access token of the issuer says, None for other tokens. Raises Unauthorized, Unavailable."""
         return await self._access_tokens.verify(token)
 
-    def login(self, flow: LoginFlow) -> OpenIdLogin | None:
+    def login(self, flow: LoginFlow, audit: Audit) -> OpenIdLogin | None:
         """Return the way in for people, where there is one."""
         from .login import OpenIdLogin
 
@@ -79,6 +80,7 @@ class OpenIdConnect:
             authorization=authorization,
             identities=self._identities,
             flow=flow,
+            audit=audit,
             page_url=self._page_url,
         )
 

@@ -69,8 +69,16 @@ def token_form(request: LoginRequest, path: str, *, opener: str, invalid: bool, 
     )
 
 
-def button_links(buttons: Iterable[SignInButton]) -> str:
-    """Return the buttons of identity providers."""
+def button_links(buttons: Iterable[SignInButton], *, window: str = "") -> str:
+    """
+    Return the buttons of identity providers.
+
+    ``window``: the page is shown inside another one, where providers refuse to be shown and a click may be stolen;
+    the buttons open this address in a window of its own, to go on there.
+
+    """
+    target = ' target="_blank"' if window else ""
     return "".join(
-        f'<p><a class="button" href="{escape(button.url)}">{escape(button.label)}</a></p>\n' for button in buttons
+        f'<p><a class="button" href="{escape(window or button.url)}"{target}>{escape(button.label)}</a></p>\n'
+        for button in buttons
     )

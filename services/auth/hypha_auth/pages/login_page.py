@@ -145,7 +145,17 @@ class LoginPage:
         other = self._accounts.view(view, request, asked, opener) if view and self._accounts is not None else None
         if other is not None:
             return other
-        return self._ways(request, head, email=email, problem=problem, status=status, by_token=by_token, opener=opener)
+        window = f"{self._flow.layout.path}?{request.query()}" if browser.is_framed else ""
+        return self._ways(
+            request,
+            head,
+            email=email,
+            problem=problem,
+            status=status,
+            by_token=by_token,
+            opener=opener,
+            window=window,
+        )
 
     def _ways(
         self,
@@ -157,6 +167,7 @@ class LoginPage:
         status: int,
         by_token: bool,
         opener: str,
+        window: str,
     ) -> Response:
         buttons = [button for provider in self._providers if (button := provider.button(request)) is not None]
         alone = self._accounts is None and not buttons
@@ -167,7 +178,7 @@ class LoginPage:
             form = self._accounts.forms.sign_in(request, email=email, problem=wrong, opener=opener, focus=not by_token)
             ways.append(form)
         if buttons:
-            ways.append(button_links(buttons))
+            ways.append(button_links(buttons, window=window))
         content = head + '<p class="or">or</p>\n'.join(ways)
         shown = " open" if by_token else ""
         content += token if alone else f"<details{shown}><summary>Log in with a token</summary>\n{token}</details>\n"
