@@ -145,6 +145,8 @@ async def test_revoked_access_token(oidc_hub: OidcHub, http: httpx.AsyncClient) 
     token, revoked = oidc_hub.provider.machine_token(), oidc_hub.provider.machine_token()
     async with connect_to_server({"server_url": oidc_hub.cluster.url, "token": token}) as server:
         await server.revoke_token(revoked)
+        with pytest.raises(Exception, match="Token has been revoked"):
+            await server.parse_token(revoked)
     for url in oidc_hub.cluster.gateway_urls:
         answer = await http.get(f"{url}/assets/config.json", headers={"authorization": f"Bearer {revoked}"})
         assert answer.status_code == 401

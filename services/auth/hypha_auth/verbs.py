@@ -133,6 +133,7 @@ class AuthVerbs:
         """
         external = await self._issued_elsewhere(token)
         if external is not None:
+            self._verifier.check_revoked(*external.revocable)
             return external
         try:
             return await self._own(token)
