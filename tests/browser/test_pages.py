@@ -12,11 +12,11 @@ from tests.cluster.running_cluster import RunningCluster
 
 pytestmark = pytest.mark.browser
 
-_SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
-_LOOKS = [(size, scheme) for size in _SIZES for scheme in ("light", "dark")]
-_MIN_CONTRAST = 4.5  # WCAG AA
+SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 320, "height": 640}}
+LOOKS = [(size, scheme) for size in SIZES for scheme in ("light", "dark")]
+MIN_CONTRAST = 4.5  # WCAG AA
 
-_CONTRASTS = """
+CONTRASTS = """
 () => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const channel = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -41,11 +41,11 @@ _CONTRASTS = """
 """
 
 
-@pytest.fixture(params=_LOOKS, ids="-".join)
+@pytest.fixture(params=LOOKS, ids="-".join)
 async def page(request: pytest.FixtureRequest, browser: Browser) -> AsyncIterator[Page]:
     """A page of each size and colour scheme; nothing it does may be refused by its own policy."""
     size, scheme = request.param
-    context = await browser.new_context(viewport=_SIZES[size], color_scheme=scheme)
+    context = await browser.new_context(viewport=SIZES[size], color_scheme=scheme)
     page = await context.new_page()
     complaints: list[str] = []
     page.on(
@@ -62,7 +62,7 @@ async def page(request: pytest.FixtureRequest, browser: Browser) -> AsyncIterato
 async def _looks_right(page: Page, name: str, record: Any) -> None:
     """Nothing is cut off or hard to read; the picture is kept for whoever wants to look."""
     assert await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    poor = [(ratio, text) for ratio, text in await page.evaluate(_CONTRASTS) if ratio < _MIN_CONTRAST]
+    poor = [(ratio, text) for ratio, text in await page.evaluate(CONTRASTS) if ratio < MIN_CONTRAST]
     assert poor == []
     await page.screenshot(path=record / f"{name}.png", full_page=True)
 
