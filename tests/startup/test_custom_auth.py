@@ -148,6 +148,7 @@ async def test_generated_tokens(server: RunningCluster, http: httpx.AsyncClient)
         token = await client.generate_token({"permission": "read", "expires_in": 60})
         claims = jwt.decode(token, SECRET, algorithms=["HS256"])
         assert (claims["parent"], claims["grants"]) == ("alice", {"ws-user-alice": "r"})
+        assert (await client.parse_token(token))["parent"] == "alice"
         with pytest.raises(Exception, match="You do not have any permission for workspace"):
             await client.generate_token({"workspace": "ws-user-bob"})
     async with connect_to_server({"server_url": server.url, "token": token}) as reader:

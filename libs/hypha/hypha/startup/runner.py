@@ -19,7 +19,7 @@ from .user_code import summary, tell
 if TYPE_CHECKING:
     from .custom_auth import AuthFunctions
 
-__all__ = ["run"]
+__all__ = ["Runner", "forget_secrets", "run"]
 
 log = structlog.get_logger(__name__)
 
@@ -81,11 +81,14 @@ class Runner:
             await asyncio.sleep(_RETRY_S)
 
     async def _watch(self, client: Any) -> None:
-        """Return never: a connection that was refused for good is an error, which the client keeps to itself."""
+        """Never return: a connection that has ended for good is an error, which the client keeps to itself."""
         connection = client.rpc._connection
         while not connection._closed:
             await asyncio.sleep(_WATCH_S)
-        raise Unavailable("The connection of the startup functions was ended by the server")
+        raise Unavailable(
+            "The connection of the startup functions has ended: the server refused it, or a function called "
+            "server.disconnect()"
+        )
 
     def _refused(self, reason: str) -> str:
         if "already exists" in reason:
@@ -103,7 +106,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     Raises ConfigurationError with a sentence where one cannot be loaded or fails.
 
     """
-    _forget_secrets(os.environ)
+    forget_secrets(os.environ)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # what functions print is read while they run
     functions = load_functions(settings.startup_functions)
@@ -116,7 +119,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             status.close()
 
 
-def _forget_secrets(environ: MutableMapping[str, str]) -> None:
+def forget_secrets(environ: MutableMapping[str, str]) -> None:
     """Keep the cluster's secrets from the programs that startup functions launch."""
     for row in OPTIONS.values():
         if row.secret or row.address:
