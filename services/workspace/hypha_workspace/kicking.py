@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +52,8 @@ async def kick(
         await lifetime.remove_client(workspace, client_id, client.generation, code=code, reason=reason)
 
 
-async def all_closed(bus: Bus, clients: Iterable[ClientRow], *, timeout_s: float) -> bool:
+async def all_closed(bus: Bus, clients: Sequence[ClientRow], *, timeout_s: float) -> bool:
     """Wait until no gateway holds any of these connections; False where that took longer than ``timeout_s``."""
-    gateways = {client.gateway for client in clients}
     wanted = {(client.workspace, client.client_id, client.generation) for client in clients}
 
     async def held(gateway: str, workspace: str) -> bool:
@@ -66,7 +65,7 @@ async def all_closed(bus: Bus, clients: Iterable[ClientRow], *, timeout_s: float
             )
         return False
 
-    places = {(client.gateway, client.workspace) for client in clients if client.gateway in gateways}
+    places = {(client.gateway, client.workspace) for client in clients}
     try:
         async with asyncio.timeout(timeout_s):
             while any([await held(*place) for place in places]):
