@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from hypha_rpc import connect_to_server
 
+from tests.cluster.frame_client import FrameClient
 from tests.cluster.raw_client import CallFailed, encoded, raw_client
 from tests.cluster.raw_socket import raw_socket
 from tests.cluster.running_cluster import RunningCluster
@@ -40,7 +41,9 @@ def impatient() -> Iterator[RunningCluster]:
 
 async def test_who_stays_and_who_goes(impatient: RunningCluster) -> None:
     """All at once, for it takes its time."""
-    await asyncio.gather(_idle(impatient), _frozen(impatient), _listener(impatient), _not_reading(impatient))
+    await asyncio.gather(
+        _idle(impatient), _frozen(impatient), _listener(impatient), _not_reading(impatient), _waiting(impatient)
+    )
 
 
 async def _idle(cluster: RunningCluster) -> None:
@@ -103,6 +106,18 @@ async def _not_reading(cluster: RunningCluster) -> None:
     assert (
         json.loads(next(line for line in cluster.log.splitlines() if "slow_client_closed" in line))["client"] == address
     )
+
+
+async def _waiting(cluster: RunningCluster) -> None:
+    """Of POSTs that wait for a receiver, those beyond what a stream may have waiting are refused, to be tried later."""
+    async with await FrameClient.connect(cluster.url, "slow") as slow, raw_stream(cluster.url) as stream:
+        body = encoded({"type": "x", "to": slow.address}, {"data": bytes(4 * 2**20)})
+        answers = await asyncio.gather(*(stream.post(body) for _ in range(9)))
+        assert {answer.status_code for answer in answers} == {200, 503}
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["detail"] == "Too much is waiting to be passed on, please retry"
+        assert await stream.manager("echo", 1) == 1
 
 
 async def _keep(client: object) -> None:

@@ -157,8 +157,8 @@ class Settings:
     ws_msg_burst_limit: float = option(2000.0, "frames at once of one connection", roles=_GATEWAY, minimum=1)
     ws_idle_timeout: float = option(600.0, "seconds without a frame until a connection ends", roles=_GATEWAY, minimum=0)
     stream_keepalive_interval: float = option(
-        15.0, "seconds of silence after which an HTTP stream is sent a ping", roles=_GATEWAY, minimum=0.1
-    )  # clients give a stream up that is silent for their method timeout, 30 s
+        10.0, "seconds of silence after which an HTTP stream is sent a ping", roles=_GATEWAY, minimum=0.1
+    )  # clients give a stream up that is silent for their method timeout, 30 s by default
     stream_idle_threshold: float = option(
         60.0, "seconds without a POST until the client of an HTTP stream is asked for a sign of life", roles=_GATEWAY,
         minimum=0.1,

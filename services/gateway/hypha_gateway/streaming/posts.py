@@ -6,7 +6,7 @@ import structlog
 
 from hypha_common import envelope
 from hypha_common.bus import Bus
-from hypha_common.errors import HyphaError, InternalError, NobodyServes, NotFound, Unavailable
+from hypha_common.errors import DeadlineExceeded, HyphaError, InternalError, NobodyServes, NotFound, Unavailable
 from hypha_common.ids import Address
 from hypha_common.subjects import client_frames
 from hypha_gateway.connection import Connection
@@ -20,6 +20,7 @@ __all__ = ["Posts"]
 log = structlog.get_logger(__name__)
 
 _ANSWER_S = 25.0  # longer than an inbox lets a POST wait, shorter than clients do
+_PROBE_S = 1.0
 _MAX_AT_ONCE = 2000
 
 
@@ -84,13 +85,21 @@ class Posts:
         subject = client_frames(client.workspace, client.client)
         head = envelope.post(self._bus.instance_bytes, proof.dump())
         window, size = f"{subject} POST", len(head) + len(body)
-        async with asyncio.timeout(_ANSWER_S):
-            while (gate := self._windows.gate(window)) is not None:
-                await gate.opened()
-            if self._bus.is_congested:
-                await self._bus.written()
-        self._windows.charge(window, size)
         try:
-            await self._bus.ask(subject, head, body, timeout=_ANSWER_S)
+            async with asyncio.timeout(_ANSWER_S):
+                while (gate := self._windows.gate(window)) is not None:
+                    await gate.opened()
+                if self._bus.is_congested:
+                    await self._bus.written()
+        except TimeoutError:
+            raise Unavailable("Too much is waiting to be passed on, please retry") from None
+        self._windows.charge(window, size)
+        asking = asyncio.create_task(self._bus.ask(subject, head, body, timeout=_ANSWER_S))
+        try:
+            while not (await asyncio.wait((asking,), timeout=_PROBE_S))[0]:
+                if not await self._bus.listens(subject):
+                    raise DeadlineExceeded("The gateway of the stream is gone, perhaps with the message")
+            await asking
         finally:
+            asking.cancel()
             self._windows.receipt(window, size)
