@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import msgpack
 import pytest
+from hypha_rpc import connect_to_server
 
 from hypha_common.ids import new_id
 from hypha_common.version import __version__
@@ -435,6 +436,26 @@ class TestIdentity:
                 assert await child.ended()
                 assert (await child.control())["message"] == "Authentication error: Token has been revoked"
                 assert (await child.post(PING)).status_code in (400, 401)
+
+    async def test_kicked_and_blocked(self, cluster: RunningCluster) -> None:
+        """Administrators end a stream as they end a websocket; the reason is told, and whoever may comes back."""
+        async with (
+            connect_to_server({"server_url": cluster.url, "token": cluster.root_token}) as root,
+            raw_stream(cluster.url, "kicked") as stream,
+        ):
+            admin = await root.get_service("ws-user-root/admin-utils")
+            await admin.kickout_client(stream.workspace, "kicked", 1000, "Not now")
+            assert await stream.ended()
+            assert await stream.control() == {"type": "error", "message": "Not now"}
+            again = {"reconnection_token": stream.info["reconnection_token"]}
+            async with raw_stream(cluster.url, "kicked", http=stream.http, **again) as back:
+                await admin.block_user(back.info["user"]["id"], 60, "spam")
+                assert await back.ended()
+                assert await back.control() == {"type": "error", "message": "User is blocked: spam"}
+                assert back.controls.empty()
+                refused = await stream.http.get(f"{cluster.url}/rpc", params={"client_id": "kicked", **again})
+                assert (refused.status_code, refused.json()["detail"]) == (403, "User is blocked: spam")
+            await admin.unblock_user(stream.info["user"]["id"])
 
 
 class TestStateless:
