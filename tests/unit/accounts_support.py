@@ -57,6 +57,7 @@ def bench_of(
     limits: VerificationLimits | None = None,
     throttles: Throttles | None = None,
     memory_kib: int = FAST,
+    private: bool = False,
 ) -> Bench:
     """Put accounts together as ``People`` does. Without ``throttles`` of its own a test may guess as it likes."""
     home, mailbox, audit = database.home, Mailbox(), HeardAudit()
@@ -77,6 +78,7 @@ def bench_of(
         public_base_url="http://hub.example.org",
         limits=limits or VerificationLimits(resend_throttle_s=0),
         throttles=throttles,
+        believes_shown=private,
     )
     accounts = Accounts(
         rows=rows,

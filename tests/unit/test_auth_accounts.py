@@ -196,6 +196,26 @@ async def test_mail_fails(bench: Bench) -> None:
     await bench.accounts.verify_email(EMAIL, bench.mailbox.code())
 
 
+async def test_an_address_that_no_mail_has_reached_stands_for_nobody(auth_database: Database) -> None:
+    """Who can be told a code by the page could sign up as anybody, and own what is shared with that address."""
+    shown = bench_of(auth_database, mail=False)
+    account = await member(shown)
+    assert await shown.accounts.log_in(EMAIL, PASSWORD) == account
+    assert not shown.accounts.identity(account).email_verified
+    assert bench_of(auth_database, mail=False, private=True).accounts.identity(account).email_verified
+    # Once there is mail, the person has to show it.
+    mailing = bench_of(auth_database)
+    assert not mailing.accounts.identity(account).email_verified
+    with pytest.raises(NotVerified):
+        await mailing.accounts.log_in(EMAIL, PASSWORD)
+    await mailing.accounts.resend_code(EMAIL)
+    proven = await mailing.accounts.verify_email(EMAIL, mailing.mailbox.code())
+    assert mailing.accounts.identity(proven).email_verified
+    assert await mailing.accounts.log_in(EMAIL, PASSWORD) == proven
+    for bench in (shown, mailing):
+        bench.accounts.close()
+
+
 async def test_without_mail(auth_database: Database) -> None:
     """On a laptop the code is told, and whoever has forgotten it signs up anew."""
     bench = bench_of(auth_database, mail=False)

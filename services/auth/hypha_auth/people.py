@@ -118,8 +118,10 @@ def local_accounts(
 ) -> Accounts:
     """Return the accounts that the settings describe. Raises ConfigurationError."""
     mailer = mailer_of(settings)
-    if mailer is None and not is_loopback(settings.public_base_url):
-        log.warning("accounts_without_mail", reason="anybody can sign up with any address: set smtp_url")
+    is_private = is_loopback(settings.public_base_url) and is_loopback(f"//{settings.host}")
+    if mailer is None and not is_private:
+        reason = "addresses cannot be verified, so tokens do not contain them: set smtp_url or resend_api_key"
+        log.warning("accounts_without_mail", reason=reason)
     rows, attempts, codes, throttles = AccountRows(home), ThrottleRows(home), Codes(settings.jwt_secret), Throttles()
     verification = Verification(
         rows=rows,
@@ -134,6 +136,7 @@ def local_accounts(
             max_pending=settings.verification_max_pending,
         ),
         throttles=throttles,
+        believes_shown=is_private,
     )
     return Accounts(
         rows=rows,

@@ -18,7 +18,7 @@ from .texts import check_password, normal_email, normal_name, normal_password
 from .throttle import ThrottleRows, Throttles
 from .verification import Verification
 
-__all__ = ["Accounts", "SignedUp", "identity_of"]
+__all__ = ["Accounts", "SignedUp"]
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +116,7 @@ class Accounts:
         email = normal_email(email)
         await self._verification.admit_mail(email)
         account = await self._rows.by_email(email)
-        if account is None or account.email_verified:
+        if account is None or self._verification.is_done(account):
             return None
         return await self._verification.send(account)
 
@@ -160,7 +160,7 @@ class Accounts:
         await self._attempts.forget(self._throttles.account, email)
         if address:
             await self._attempts.give_back(self._throttles.address, address)
-        if not account.email_verified:
+        if not self._verification.is_done(account):
             raise NotVerified(self._ticket(account))
         return account
 
@@ -173,6 +173,17 @@ class Accounts:
 
     async def by_email(self, email: str) -> Account | None:
         return await self._rows.by_email(normal_email(email))
+
+    def identity(self, account: Account) -> Identity:
+        """Return the person behind an account, for the token that a login gives."""
+        return Identity(
+            user_id=account.user_id,
+            email=account.email,
+            email_verified=self._verification.owns_address(account),
+            name=account.name,
+            roles=account.roles,
+            origin=account.origin,
+        )
 
     async def rename(self, account: Account, name: str) -> None:
         await self._rows.rename(account.user_id, normal_name(name, email=account.email))
@@ -235,15 +246,3 @@ class Accounts:
         user = "" if account is None else account.user_id
         log.info("login_failed", user=user)
         self._audit.record("login_failed", user=user, address=address)
-
-
-def identity_of(account: Account) -> Identity:
-    """Return the person behind an account, for the token that a login gives."""
-    return Identity(
-        user_id=account.user_id,
-        email=account.email,
-        email_verified=account.email_verified,
-        name=account.name,
-        roles=account.roles,
-        origin=account.origin,
-    )

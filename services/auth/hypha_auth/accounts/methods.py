@@ -12,7 +12,7 @@ from hypha_common.ids import personal_workspace
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
-from .accounts import Accounts, identity_of
+from .accounts import Accounts
 from .errors import AccountError, NotVerified
 from .repository import Account
 
@@ -105,7 +105,7 @@ class AccountMethods:
         """
         account = await self._accounts.log_in(email, password, address=address_of(context))
         request = LoginRequest(key=key or "", workspace=workspace or "")
-        person = await self._flow.finish(request, identity_of(account))
+        person = await self._flow.finish(request, self._accounts.identity(account))
         token = await self._flow.limited(person, workspace) if workspace else person.token
         return {
             "token": token,
@@ -165,7 +165,7 @@ class AccountMethods:
         account = await self._accounts.change_password(
             account, current_password, new_password, everywhere=sign_out_everywhere
         )
-        return {"token": self._flow.token_of(identity_of(account))} if sign_out_everywhere else {}
+        return {"token": self._flow.token_of(self._accounts.identity(account))} if sign_out_everywhere else {}
 
     @rpc_method
     @_answered

@@ -8,7 +8,7 @@ from hypha_common.db import Shard
 
 __all__ = ["Account", "AccountRows"]
 
-_COLUMNS = "user_id, email, name, password_hash, roles, origin, email_verified, created_at"
+_COLUMNS = "user_id, email, name, password_hash, roles, origin, email_verified, email_proven, created_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Account:
     roles: tuple[str, ...]
     origin: str
     email_verified: bool
+    email_proven: bool  # verified by a code that reached the address by mail
     created_at: float  # Unix time
 
 
@@ -105,15 +106,17 @@ class AccountRows:
         )
         return code_hash
 
-    async def verify(self, user_id: str, code_hash: bytes) -> bool:
+    async def verify(self, user_id: str, code_hash: bytes, *, mailed: bool) -> bool:
         """Take a code's word that the address is its owner's; a code serves once."""
         changed = await self._home.execute(
             """
-            UPDATE accounts SET email_verified = true, code_hash = NULL, code_expires_at = NULL
+            UPDATE accounts SET email_verified = true, email_proven = email_proven OR $3,
+                code_hash = NULL, code_expires_at = NULL
             WHERE user_id = $1 AND code_hash = $2
             """,
             user_id,
             code_hash,
+            mailed,
         )
         return changed == 1
 
@@ -156,5 +159,6 @@ def _account(row: Any) -> Account | None:
         roles=tuple(row["roles"]),
         origin=row["origin"],
         email_verified=row["email_verified"],
+        email_proven=row["email_proven"],
         created_at=row["created_at"].timestamp(),
     )

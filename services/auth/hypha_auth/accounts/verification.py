@@ -33,7 +33,8 @@ class Verification:
     """
     Codes of six digits, mailed to an address and typed in by whoever reads it.
 
-    Where there is no mailer a code is returned instead of sent.
+    Where there is no mailer a code is returned instead of sent. It lets people in, but shows nothing about the address:
+    only with ``believes_shown``, on a hub that nobody but its owner reaches, is it taken for theirs all the same.
 
     """
 
@@ -47,12 +48,14 @@ class Verification:
         public_base_url: str,
         limits: VerificationLimits,
         throttles: Throttles,
+        believes_shown: bool = False,
     ) -> None:
         self.limits = limits
         self._rows = rows
         self._attempts = attempts
         self._codes = codes
         self._mailer = mailer
+        self._believes_shown = believes_shown
         self._base_url = public_base_url
         self._code_throttle = throttles.code
         self._mail_throttle = replace(throttles.mail, first_s=limits.resend_throttle_s)
@@ -60,6 +63,14 @@ class Verification:
     @property
     def sends_mail(self) -> bool:
         return self._mailer is not None
+
+    def is_done(self, account: Account) -> bool:
+        """Tell whether an account may be used: with a mailer, only when a mail has reached its address."""
+        return account.email_proven if self.sends_mail else account.email_verified
+
+    def owns_address(self, account: Account) -> bool:
+        """Tell whether the address may stand for the person: workspaces and services are shared by it."""
+        return account.email_proven or (account.email_verified and not self.sends_mail and self._believes_shown)
 
     async def send(self, account: Account) -> str | None:
         """Make a new code and mail it, or return it. Raises AccountError where the mail is not taken."""
@@ -102,9 +113,9 @@ class Verification:
 
     async def use(self, account: Account, code: str) -> Account:
         """Take a code's word that the address is its owner's. Raises AccountError where it was used meanwhile."""
-        if not await self._rows.verify(account.user_id, self._hash(account, code)):
+        if not await self._rows.verify(account.user_id, self._hash(account, code), mailed=self.sends_mail):
             raise _wrong_code()
-        return replace(account, email_verified=True)
+        return replace(account, email_verified=True, email_proven=account.email_proven or self.sends_mail)
 
     def _hash(self, account: Account, code: str) -> bytes:
         return self._codes.hash(account.user_id, code.strip())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from hypha_auth.accounts.accounts import Accounts, identity_of
+from hypha_auth.accounts.accounts import Accounts
 from hypha_auth.accounts.errors import NotVerified
 from hypha_auth.accounts.repository import Account
 from hypha_auth.login_flow import LoginFlow, problem_of
@@ -123,7 +123,7 @@ class AccountPages:
         return await self._welcome(browser, request, account)
 
     async def _welcome(self, browser: BrowserRequest, request: LoginRequest, account: Account) -> Response:
-        return await self._flow.complete(request, identity_of(account), remember=browser.is_own)
+        return await self._flow.complete(request, self.accounts.identity(account), remember=browser.is_own)
 
     def _page(self, title: str, content: str, *, status: int = 200) -> Response:
         return self._flow.layout.page(title, content, status=status, framed=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from html import escape
 
-from hypha_auth.accounts.accounts import identity_of
+from hypha_auth.accounts.accounts import Accounts
 from hypha_auth.accounts.repository import Account
 from hypha_auth.login_flow import LoginFlow, problem_of
 from hypha_auth.login_request import LoginRequest
@@ -91,15 +91,15 @@ class HomePage:
                     current, new = form.get("current_password", ""), form.get("new_password", "")
                     everywhere = bool(form.get("everywhere"))
                     changed = await accounts.change_password(account, current, new, everywhere=everywhere)
-                    return await self._changed(changed, verified)
+                    return await self._changed(accounts, changed, verified)
             raise BadRequest("Nothing here does that")
         except HyphaError as error:
             return await self.page(verified, problem=problem_of(error), status=error.status)
 
-    async def _changed(self, account: Account, verified: VerifiedToken) -> Response:
+    async def _changed(self, accounts: Accounts, account: Account, verified: VerifiedToken) -> Response:
         answer = await self.page(verified, told="Your password is changed.")
         # The old token may be revoked by now; this browser has shown that it knows the password.
-        token = self._flow.token_of(identity_of(account))
+        token = self._flow.token_of(accounts.identity(account))
         return answer | {"headers": answer["headers"] | {"Set-Cookie": self._flow.cookies(token, LOGIN_LIFE_S)}}
 
     async def _generate(self, browser: BrowserRequest, verified: VerifiedToken) -> Response:

@@ -22,6 +22,8 @@ def upgrade() -> None:
         sa.Column("roles", pg.ARRAY(sa.Text), nullable=False),
         sa.Column("origin", sa.Text, nullable=False),  # borne by the tokens of its logins; revoking it ends them
         sa.Column("email_verified", sa.Boolean, nullable=False, server_default=sa.false()),
+        # By a code that was mailed, not one that was shown for want of a mail server.
+        sa.Column("email_proven", sa.Boolean, nullable=False, server_default=sa.false()),
         # The mail that was sent last: for verifying the address, or for a new password.
         sa.Column("code_hash", sa.LargeBinary),
         sa.Column("code_attempts", sa.Integer, nullable=False, server_default="0"),
