@@ -71,7 +71,7 @@ class TestUpgrade:
             pytest.param(upgrade_request(Connection="keep-alive"), 426, id="no upgrade of the connection"),
             pytest.param(upgrade_request("/other"), 404, id="another path"),
             pytest.param(b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n", 404, id="no upgrade"),
-            pytest.param(upgrade_request(method="POST"), 404, id="POST"),
+            pytest.param(upgrade_request(method="POST"), 405, id="POST"),
         ],
     )
     async def test_no_websocket(self, cluster: RunningCluster, request_: bytes, status: int) -> None:

@@ -126,7 +126,7 @@ class World:
     """The login page over a real database."""
 
     def __init__(self, database: Database, *, mail: bool) -> None:
-        self.bench: Bench = bench_of(database, mail=mail)
+        self.bench: Bench = bench_of(database, mail=mail, private=not mail)
         self.codec = TokenCodec(SECRET)
         self.verifier = TokenVerifier(self.codec, RevokedTokens())
         self.sessions = LoginSessions(database.home)
