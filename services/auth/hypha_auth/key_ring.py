@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -32,18 +31,17 @@ class KeyRing:
 
     """
 
-    def __init__(
-        self, rows: KeyRows, sealer: Sealer, public: PublicKeys, *, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, rows: KeyRows, sealer: Sealer, public: PublicKeys) -> None:
         self._rows = rows
         self._sealer = sealer
         self._public = public
-        self._now = now
         self._signing: PrivateKey | None = None
         self._last_expiry: dict[str, float] = {}  # key id -> what is, or is about to be, written down
         self._unwritten: dict[str, float] = {}
         self._writing: asyncio.Task[None] | None = None
         self._refreshed = float("-inf")
+        # One at a time: an answer that was on its way while keys changed must not come after the newer one.
+        self._refreshing = asyncio.Lock()
 
     async def start(self) -> None:
         """Read the ring; where nothing in it can sign, make a key. Raises Unavailable, DeadlineExceeded."""
@@ -82,15 +80,27 @@ class KeyRing:
 
     async def refresh(self) -> list[dict[str, Any]]:
         """Take over what the database has, and return the public keys. Raises Unavailable, DeadlineExceeded."""
-        rows = await self._rows.all()
-        self._refreshed = self._now()
-        self._take(rows)
+        async with self._refreshing:
+            await self._read()
         return self._public.jwks
 
     async def refresh_for_unknown(self) -> None:
-        """Look whether there are new keys; at most once a second, because anybody can name a key."""
-        if self._now() - self._refreshed >= _RETRY_S:
-            await self.refresh()
+        """
+        Look whether there are new keys, after whoever asks met one; at most once a second, as anybody can name a key.
+
+        Whoever comes sooner waits for that: a refusal would be final for a client.
+
+        """
+        asked = time.monotonic()
+        await asyncio.sleep(max(0.0, self._refreshed + _RETRY_S - asked))
+        async with self._refreshing:
+            if self._refreshed < asked:
+                await self._read()
+
+    async def _read(self) -> None:
+        began = time.monotonic()
+        self._take(await self._rows.all())
+        self._refreshed = began
 
     def _take(self, rows: list[KeyRow]) -> None:
         self._public.replace([row.public_key for row in rows])
