@@ -22,6 +22,7 @@ from tests.fixtures.clients import Connect
 from tests.fixtures.scripts import StartScript
 
 _TIMEOUT_S = 30.0
+_ATTEMPT_S = 3.0
 
 
 class Provider:
@@ -248,7 +249,9 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(_TIMEOUT_S):
         while True:
             try:
-                if await condition():
-                    return
+                # A client whose own socket breaks under a call waits for it as long as it ever waits.
+                async with asyncio.timeout(_ATTEMPT_S):
+                    if await condition():
+                        return
             except (RemoteException, ConnectionError, TimeoutError):
                 await asyncio.sleep(0.1)

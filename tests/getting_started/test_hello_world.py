@@ -135,8 +135,12 @@ async def test_front_page_shows_the_version(http: httpx.AsyncClient) -> None:
 
 async def test_programs_of_the_front_page(http: httpx.AsyncClient, start_script: StartScript) -> None:
     """What is shown there works as it stands, but for the id that has to be put in."""
-    server, client = (unescape(code) for code in re.findall(r"<code>(.*?)</code>", (await http.get("/")).text, re.S))
+    page = (await http.get("/")).text
+    server, client, _, curl = (unescape(code) for code in re.findall(r"<pre[^>]*><code>(.*?)</code>", page, re.S))
     running = await start_script(server)
     service_id = (await running.line(r"^ws-user-\S+:hello$"))[0]
     calling = await start_script(client.replace("the id that was printed", service_id))
     assert "Hello world\n" in await calling.end()
+    workspace, _, name = service_id.partition("/")
+    address = curl.removeprefix("curl ").strip('"').replace("WORKSPACE", workspace)
+    assert (await http.get(address.replace("CLIENT", name.partition(":")[0]))).json() == "Hello world"

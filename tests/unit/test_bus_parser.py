@@ -78,7 +78,9 @@ async def test_any_cut_of_the_stream_gives_the_same_messages(largest: int) -> No
 def test_fragments_are_joined_only_in_order_and_within_bounds() -> None:
     reassembly = Reassembly(max_bytes=1000)
     pieces = [open_envelope(piece) for piece in fragments(b"abcdefgh", 1, bytes(range(100)), 30)]
-    assert [reassembly.add("s", piece) for piece in pieces] == [None, None, None, bytes(range(100))]
+    replies = ["answer.here", "", "", ""]  # the first fragment tells where an answer goes
+    joined = [reassembly.add("s", piece, reply) for piece, reply in zip(pieces, replies, strict=True)]
+    assert joined == [None, None, None, (bytes(range(100)), "answer.here")]
     assert reassembly.add("s", pieces[0]) is None
     assert reassembly.add("s", pieces[2]) is None  # one is missing: given up
     assert reassembly.add("s", pieces[3]) is None
