@@ -46,8 +46,8 @@ class RunningCluster:
     """
     ``python -m hypha.server`` in a process of its own, as a user starts it.
 
-    ``flags`` and ``environ`` add to what tests need; ``data_dir`` defaults to a copy of one that was started once, removed
-    by :meth:`stop`, and the working directory ``cwd`` to a new one.
+    ``flags`` and ``environ`` add to what tests need; ``data_dir`` defaults to a copy of one that was started once,
+    removed by :meth:`stop`, and the working directory ``cwd`` to a new one.
 
     """
 
