@@ -45,6 +45,16 @@ async def _recorded(operator: Operator, number: int = 1, **wanted: Any) -> list[
         await database.close()
 
 
+async def test_whoever_revokes_its_own_token_hears_of_it(two_gateways: RunningCluster) -> None:
+    """And is disconnected only then."""
+    async with raw_client(two_gateways.url, token=two_gateways.user_token()) as owner:
+        token = await owner.manager("generate_token", {"permission": "admin"})
+    async with raw_client(two_gateways.url, "own", token=token) as client:
+        assert await client.manager("revoke_token", token) is None
+        ended = await asyncio.wait_for(client.ended(), WITHIN_S)
+    assert (ended.code, ended.reason) == (1008, f"Authentication error: {REVOKED}")
+
+
 async def test_revoked_at_the_other_gateway(two_gateways: RunningCluster) -> None:
     """A token that is revoked through one gateway is refused by the other: by websocket, to come back, and by HTTP."""
     here, there = two_gateways.gateway_urls
