@@ -132,6 +132,7 @@ async def _flood(cluster: RunningCluster, flows: list[Flow], seconds: float) -> 
     assert max(peaks.values()) < MAX_RESIDENT_BYTES, peaks_mib
 
 
+@pytest.mark.slow
 async def test_readers(two_gateways: RunningCluster, join: Callable[..., Awaitable[FrameClient]]) -> None:
     """
     A reader that stops is cut off, one that is slow gets everything, and neither is in the way of others.

@@ -78,6 +78,7 @@ async def test_a_caller_that_hung_up_takes_nothing(two_gateways: RunningCluster)
         assert await asyncio.wait_for(queue.pop("q", timeout=30), 5) == {"n": 1}
 
 
+@pytest.mark.slow
 async def test_no_task_is_lost_or_done_twice_while_replicas_are_killed(
     start_cluster: Callable[..., RunningCluster],
 ) -> None:

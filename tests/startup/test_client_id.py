@@ -9,12 +9,11 @@ from hypha.server.data_directory import DataDirectory
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.tokens import TokenCodec
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.clients import refused
 
 
 async def _refused(cluster: RunningCluster, **config: Any) -> str:
-    with pytest.raises(Exception) as caught:
-        await connect_to_server({"server_url": cluster.url, "workspace": "public", "client_id": "hypha", **config})
-    return str(caught.value)
+    return await refused(cluster.url, workspace="public", client_id="hypha", **config)
 
 
 @pytest.mark.usefixtures("unharmed")
