@@ -201,7 +201,7 @@ async def test_a_blocked_user_is_out_and_stays_out(two_gateways: RunningCluster,
             assert socket.info == {"type": "error", "message": text}
             assert (await socket.end())[1:] == (1008, text)
             async with httpx.AsyncClient() as http:
-                headers = {"Authorization": f"Bearer {refused}"}
+                headers = {"Authorization": f"Bearer {kept_out}"}
                 answer = await http.get(f"{url}/public/services/hypha-login/profile", headers=headers)
             assert (answer.status_code, answer.json()) == (403, {"detail": text})
     blocked = (await root.list_blocked())["users"]
