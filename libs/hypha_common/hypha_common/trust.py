@@ -3,7 +3,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-__all__ = ["is_trustworthy"]
+__all__ = ["is_loopback", "is_trustworthy"]
 
 
 def is_trustworthy(url: str) -> bool:
@@ -11,10 +11,11 @@ def is_trustworthy(url: str) -> bool:
     parts = urlsplit(url)
     if parts.username is not None or not parts.hostname:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine and reached by nobody else."""
     if host == "localhost":
         return True
     try:

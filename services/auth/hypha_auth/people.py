@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from hypha_common.principal import Permission, Principal
 from hypha_common.rpc import Service
 from hypha_common.settings import Settings
 from hypha_common.tokens import TokenCodec, VerifiedToken
+from hypha_common.trust import is_loopback
 
 from .accounts.accounts import Accounts
 from .accounts.codes import Codes
@@ -118,7 +118,7 @@ def local_accounts(
 ) -> Accounts:
     """Return the accounts that the settings describe. Raises ConfigurationError."""
     mailer = mailer_of(settings)
-    is_private = is_loopback(settings.public_base_url) and is_loopback(f"//{settings.host}")
+    is_private = is_loopback(urlsplit(settings.public_base_url).hostname or "") and is_loopback(settings.host)
     if mailer is None and not is_private:
         reason = "addresses cannot be verified, so tokens do not contain them: set smtp_url or resend_api_key"
         log.warning("accounts_without_mail", reason=reason)
@@ -155,11 +155,3 @@ def has_accounts(settings: Settings) -> bool:
     if settings.disable_local_auth or settings.enable_local_auth:
         return not settings.disable_local_auth
     return not settings.oidc_client_id and "auth0_domain" not in settings.sources
-
-
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
