@@ -47,7 +47,7 @@ class RunningCluster:
     ``python -m hypha.server`` in a process of its own, as a user starts it.
 
     ``flags`` and ``environ`` add to what tests need; ``data_dir`` defaults to a copy of one that was started once,
-    removed by :meth:`stop`, and the working directory ``cwd`` to a new one.
+    removed by :meth:`stop`, and the working directory ``cwd`` to a new one. Most tests need no ``storage``.
 
     """
 
@@ -58,6 +58,7 @@ class RunningCluster:
         data_dir: Path | None = None,
         wait: bool = True,
         cwd: Path | None = None,
+        storage: bool = False,
     ) -> None:
         self._temporary = Path(tempfile.mkdtemp(prefix="hypha-test-"))
         self.data_dir = data_dir or self._temporary / "data"
@@ -67,7 +68,8 @@ class RunningCluster:
         self.root_token = secrets.token_hex(32)
         self.gateway_urls: list[str] = []
         self.log_file = self._temporary / "server.log"
-        self.process = self._start(flags, environ or {}, cwd or self._temporary)
+        without = {} if storage else {"HYPHA_DISABLE_S3": "true"}
+        self.process = self._start(flags, {**without, **(environ or {})}, cwd or self._temporary)
         self._known: list[psutil.Process] = []
         if wait:
             self.wait_until_ready()
@@ -89,7 +91,7 @@ class RunningCluster:
 
     @property
     def pids(self) -> dict[str, list[int]]:
-        """Processes by role: gateway (in the order of their ports), auth, workspace, nats, postgres, server."""
+        """Processes by role: gateway (in the order of their ports), auth, workspace, artifacts, nats, postgres, s3 …"""
         found: dict[str, list[tuple[str, int]]] = {"server": [("", self.process.pid)]}
         for process in psutil.Process(self.process.pid).children():
             with suppress(psutil.NoSuchProcess):  # one that ended this moment
@@ -182,9 +184,12 @@ def _runs(process: psutil.Process) -> bool:
 
 def _role(command: Sequence[str]) -> str:
     words = " ".join(command)
-    for name in ("gateway", "auth", "workspace"):
+    for name in ("gateway", "auth", "workspace", "artifacts"):
         if f"-m hypha_{name} " in words:
             return name
     if "-m hypha.startup " in words:
         return "startup"
-    return "nats" if "nats-server" in words else "postgres" if "postgres" in words else "other"
+    for name, program in (("nats", "nats-server"), ("postgres", "postgres"), ("s3", "rclone")):
+        if program in words:
+            return name
+    return "other"

@@ -70,7 +70,16 @@ def test_several_gateways(two_gateways: RunningCluster) -> None:
     assert len(two_gateways.gateway_urls) == 2
     assert all(_status(f"{url}/health/readiness") == 200 for url in two_gateways.gateway_urls)
     counts = {role: len(pids) for role, pids in two_gateways.pids.items()}
-    assert counts == {"server": 1, "nats": 1, "postgres": 1, "gateway": 2, "auth": 2, "workspace": 2}
+    assert counts == {
+        "server": 1,
+        "nats": 1,
+        "postgres": 1,
+        "gateway": 2,
+        "auth": 2,
+        "workspace": 2,
+        "artifacts": 2,
+        "s3": 1,
+    }
 
 
 def test_second_start_on_the_same_data_directory(cluster: RunningCluster) -> None:

@@ -55,19 +55,13 @@ _SETTINGS = {
     f"--root-token {'x' * 40}": "root_token = ********",
 }
 _WITHOUT_EFFECT = (
-    "--redis-uri redis://x", "--reset-redis", "--triton-servers http://a,http://b", "--s3-admin-type minio",
-    "--in-docker", "--endpoint-url http://x", "--endpoint-url-public http://x", "--region-name EU",
-    "--access-key-id x", "--secret-access-key x", "--ollama-host http://x", "--openai-base-url http://x",
-    "--openai-api-key x", "--migrate-database head", "--workspace-bucket x", "--executable-path bin",
-    "--cache-dir x", "--disable-agent-skills", "--enable-server", "--minio-workdir x", "--minio-port 9000",
-    "--minio-console-port 9001", "--minio-root-user x", "--minio-root-password x", "--minio-version x",
-    "--mc-version x", "--minio-file-system-mode", "--s3-cleanup-period 300", "--enable-s3-for-anonymous-users",
-    "--disable-ssl",
+    "--redis-uri redis://x", "--reset-redis", "--triton-servers http://a,http://b", "--in-docker",
+    "--ollama-host http://x", "--openai-base-url http://x", "--openai-api-key x", "--migrate-database head",
+    "--cache-dir x", "--disable-agent-skills", "--enable-server", "--disable-ssl",
 )  # fmt: skip
 _REFUSED = (
-    "--enable-server-apps", "--enable-s3", "--enable-s3-proxy", "--enable-service-search", "--enable-a2a",
-    "--enable-mcp", "--enable-k8s-worker", "--enable-terminal-worker", "--interactive", "--start-minio-server",
-    "--enable-admin-terminal",
+    "--enable-server-apps", "--enable-service-search", "--enable-a2a", "--enable-mcp", "--enable-k8s-worker",
+    "--enable-terminal-worker", "--interactive", "--enable-admin-terminal",
 )  # fmt: skip
 
 
@@ -110,9 +104,9 @@ def test_switches_in_the_environment(
     monkeypatch.setenv("HYPHA_ENABLE_LOCAL_AUTH", value)
     assert main(["check-config"]) == 0
     assert "enable_local_auth = true  (environment HYPHA_ENABLE_LOCAL_AUTH)" in capsys.readouterr().out
-    monkeypatch.setenv("HYPHA_ENABLE_S3", value)
+    monkeypatch.setenv("HYPHA_ENABLE_SERVER_APPS", value)
     assert main(["check-config"]) == 1
-    assert "HYPHA_ENABLE_S3 cannot be used" in capsys.readouterr().err
+    assert "HYPHA_ENABLE_SERVER_APPS cannot be used" in capsys.readouterr().err
 
 
 def test_lists_in_the_environment(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -139,10 +133,10 @@ def test_server_id_is_a_client_id(capsys: pytest.CaptureFixture[str], name: str)
 
 def test_the_same_from_the_environment() -> None:
     """A switch counts where it is on."""
-    assert review({}, {"HYPHA_ENABLE_S3": "false", "HYPHA_REDIS_URI": ""}) == []
+    assert review({}, {"HYPHA_ENABLE_SERVER_APPS": "false", "HYPHA_REDIS_URI": ""}) == []
     assert "HYPHA_REDIS_URI has no effect" in review({}, {"HYPHA_REDIS_URI": "redis://x"})[0]
-    with pytest.raises(ConfigurationError, match="HYPHA_ENABLE_S3 cannot be used"):
-        review({}, {"HYPHA_ENABLE_S3": "true"})
+    with pytest.raises(ConfigurationError, match="HYPHA_ENABLE_SERVER_APPS cannot be used"):
+        review({}, {"HYPHA_ENABLE_SERVER_APPS": "true"})
 
 
 def test_sqlite_is_refused_with_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,11 +113,11 @@ def print_effective(settings: Settings, role: str, stream: TextIO) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser, role: str) -> None:
-    """Add a flag for every setting that ``role`` reads, but secrets."""
+    """Add a flag for every setting that ``role`` reads, but secrets: of those, only what servers always had."""
     group = parser.add_argument_group("settings", "each also HYPHA_<NAME> in the environment, or name in the file")
     group.add_argument("--config", metavar="FILE", help="TOML file with settings (HYPHA_CONFIG)")
     for row in OPTIONS.values():
-        if row.used_by(role) and (not row.secret or _ALLOWED_SECRETS.get(role) == row.name):
+        if row.used_by(role) and (not row.secret or (row.exposed and role == "server")):
             group.add_argument(*row.flags, dest=_PREFIX + row.name, default=None, help=_help(row), **_shape(row))
 
 
@@ -143,8 +143,6 @@ def given_flags(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 _PREFIX = "setting_"
-# `python -m hypha.server --root-token …` is what existing deployments run (contract 01 §6).
-_ALLOWED_SECRETS = {"server": "root_token"}
 
 
 def _shape(row: Option) -> dict[str, Any]:

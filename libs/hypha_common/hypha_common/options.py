@@ -34,7 +34,8 @@ class Option:
     default: OptionValue
     help: str
     roles: frozenset[str]  # who reads it; empty: everybody
-    secret: bool  # never shown, and never a flag: process lists show flags to everybody
+    secret: bool  # never shown, and no flag: process lists show flags to everybody
+    exposed: bool  # a flag although it is secret: command lines of other servers have it
     address: bool  # may hold a password, which is not shown
     environment: tuple[str, ...]  # names read, in this order
     check: Check | None
@@ -87,6 +88,7 @@ def option(
     *,
     roles: Iterable[str] = (),
     secret: bool = False,
+    exposed: bool = False,
     address: bool = False,
     environment: Iterable[str] = (),
     minimum: float | None = None,
@@ -102,6 +104,7 @@ def option(
         "help": help,
         "roles": frozenset(roles),
         "secret": secret,
+        "exposed": exposed,
         "address": address,
         "environment": tuple(environment),
         "check": check,

@@ -20,8 +20,9 @@ __all__ = ["OPTIONS", "Partitions", "Settings", "unknown_environment"]
 _GATEWAY = ("gateway", "server")
 _AUTH = ("auth", "server")
 _WORKSPACE = ("workspace", "server")
-_STORES = ("auth", "workspace", "server")
-_STATUS = ("auth", "startup", "workspace", "server")
+_STORES = ("artifacts", "auth", "workspace", "server")
+_STATUS = ("artifacts", "auth", "startup", "workspace", "server")
+_FILES = ("artifacts", "server")
 _STARTUP = ("startup", "server")
 _SERVER = ("server",)
 
@@ -102,7 +103,10 @@ class Settings:
         secret=True,
         check=checks.jwt_secrets,
     )
-    root_token: str = option("", "token that is root; empty: none", secret=True, roles=_AUTH, check=checks.root_token)
+    # `python -m hypha.server --root-token …` is what existing deployments run (contract 01 §6).
+    root_token: str = option(
+        "", "token that is root; empty: none", secret=True, exposed=True, roles=_AUTH, check=checks.root_token
+    )
     reconnection_token_life_time: float = option(
         172800.0, "seconds that a reconnection token lives", minimum=1, environment=("RECONNECTION_TOKEN_LIFE_TIME",)
     )
@@ -195,6 +199,42 @@ class Settings:
     )
     drain_window: float = option(5.0, "seconds over which a stopping gateway closes sockets", roles=_GATEWAY, minimum=0)
 
+    # Where files are kept: any S3 store.
+    enable_s3: bool = option(False, "keep files in the store that endpoint_url names", roles=_SERVER)
+    disable_s3: bool = option(False, "no artifacts and no files: no store is started", roles=_SERVER)
+    endpoint_url: str = option("", "S3 store, as this cluster reaches it", roles=_FILES, check=checks.http_url)
+    endpoint_url_public: str = option(
+        "", "S3 store, as clients reach it; default endpoint_url", roles=_FILES, check=checks.http_url
+    )
+    access_key_id: str = option("", "key id at the S3 store", roles=_FILES)
+    secret_access_key: str = option("", "secret key at the S3 store", secret=True, exposed=True, roles=_FILES)
+    region_name: str = option("EU", "region of the S3 store", roles=_FILES)
+    workspace_bucket: str = option("hypha-workspaces", "bucket that holds the files; made where missing", roles=_FILES)
+    enable_s3_proxy: bool = option(
+        False, "give clients addresses of this server (/s3) in place of the store's own", roles=_FILES
+    )
+    s3_admin_type: str = option(
+        "generic", "kind of S3 store; credentials for workspaces are made by this server, whichever it is",
+        roles=_FILES, choices=("generic", "minio"),
+    )  # fmt: skip
+    s3_cleanup_period: float = option(300.0, "seconds between two sweeps of the store", roles=_FILES, minimum=0.1)
+    s3_grace_period: float = option(
+        3600.0, "seconds that bytes stay which nothing refers to any more", roles=_FILES, minimum=0
+    )
+    enable_s3_for_anonymous_users: bool = option(
+        False, "anonymous users may write files in their temporary workspaces", roles=_FILES
+    )
+    max_file_bytes: int = option(
+        5 * 2**40, "largest file; 5 TiB is what S3 stores take at most", roles=_FILES, minimum=1
+    )
+    artifacts_host: str = option("127.0.0.1", "address where the artifacts service hands out archives", roles=_FILES)
+    artifacts_port: int = option(
+        0, "port where the artifacts service hands out archives; 0 takes a free one", roles=_FILES, check=checks.port
+    )
+    artifacts_url: str = option(
+        "", "how gateways reach that port; default http://<artifacts_host>:<port>", roles=_FILES, check=checks.http_url
+    )
+
     # What it tells.
     log_level: str = option(
         "WARNING",
@@ -236,6 +276,17 @@ class Settings:
     gateways: int = option(1, "gateways to start; number i listens at port + i", roles=_SERVER, minimum=1)
     workspace_replicas: int = option(1, "replicas of the workspace service", roles=_SERVER, minimum=1)
     auth_replicas: int = option(1, "replicas of the auth service", roles=_SERVER, minimum=1)
+    artifacts_replicas: int = option(1, "replicas of the artifacts service", roles=_SERVER, minimum=1)
+    start_minio_server: bool = option(False, "start an S3 server on this machine, at minio_port", roles=_SERVER)
+    minio_workdir: str = option("", "folder where that server keeps its files; default: a temporary one", roles=_SERVER)
+    minio_port: int = option(9000, "port of that server", roles=_SERVER, check=checks.port)
+    minio_console_port: int = option(0, "port of its console; 0: minio_port + 1", roles=_SERVER, check=checks.port)
+    minio_root_user: str = option("minioadmin", "user of that server", roles=_SERVER)
+    minio_root_password: str = option("minioadmin", "password of that server", secret=True, exposed=True, roles=_SERVER)
+    minio_version: str = option("", "version of MinIO: none is downloaded, so it must be the one found", roles=_SERVER)
+    mc_version: str = option("", "version of the MinIO client: none is needed", roles=_SERVER)
+    minio_file_system_mode: bool = option(False, "keep files as plain files in minio_workdir", roles=_SERVER)
+    executable_path: str = option("", "a minio program, or the folder that holds one", roles=_SERVER)
 
     # Where each value that is no default came from: ``flag --port``, ``environment HYPHA_PORT`` …
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)

@@ -19,6 +19,7 @@ from . import schema
 from .child import Child, Program
 from .data_directory import DataDirectory
 from .nats_server import USER, NatsServer
+from .object_store import ObjectStore
 from .ports import LOOPBACK, check_free, free_port, free_run
 from .postgres import PostgresServer
 from .probe import is_ready
@@ -56,8 +57,8 @@ class Cluster:
     """
     A whole cluster on this machine: NATS, PostgreSQL and the services, as supervised processes.
 
-    What ``nats_url`` or ``database_url`` names is used instead of an embedded server. ``gateways=0`` starts none: then
-    the caller serves the gateway from :attr:`settings`.
+    What ``nats_url``, ``database_url`` or ``endpoint_url`` names is used instead of an embedded server. ``gateways=0``
+    starts none: then the caller serves the gateway from :attr:`settings`.
 
     """
 
@@ -67,6 +68,7 @@ class Cluster:
         self._children: list[Child] = []
         self._nats: NatsServer | None = None
         self._postgres: PostgresServer | None = None
+        self._object_store: ObjectStore | None = None
         self._listeners: list[list[socket.socket]] = []
         self._private_port = 0  # of the gateway that only startup functions use
         self.settings = settings  # completed by start(): addresses, secrets
@@ -111,7 +113,7 @@ class Cluster:
 
     async def stop(self) -> None:
         """Stop everything, in the order in which parts need each other."""
-        for prefixes in (("startup",), ("gateway",), ("auth", "workspace"), ("nats", "postgres")):
+        for prefixes in (("startup",), ("gateway",), ("artifacts",), ("auth", "workspace"), ("nats", "postgres", "s3")):
             children = [child for child in self._children if child.program.name.startswith(prefixes)]
             await asyncio.gather(*(child.stop() for child in children))
         self._children.clear()
@@ -137,8 +139,12 @@ class Cluster:
             settings = settings.replace(
                 nats_url=self._nats.url, nats_user=USER, nats_password=secrets.nats_password, nats_token=""
             )
+        if not settings.endpoint_url and not settings.disable_s3:
+            keys = {"access_key_id": "hypha", "secret_access_key": secrets.s3_secret}
+            self._object_store = ObjectStore(self._data, **keys)
+            settings = settings.replace(endpoint_url=self._object_store.url, enable_s3_proxy=True, **keys)
         if not settings.database_url:
-            services = settings.auth_replicas + settings.workspace_replicas
+            services = settings.auth_replicas + settings.workspace_replicas + settings.artifacts_replicas
             self._postgres = PostgresServer(
                 self._data,
                 secrets.postgres_password,
@@ -150,7 +156,11 @@ class Cluster:
         self.settings = settings.replace(public_base_url=settings.public_base_url)
 
     async def _start_stores(self) -> None:
-        await _all(self._start_nats(), self._start_postgres())
+        await _all(self._start_nats(), self._start_postgres(), self._start_object_store())
+
+    async def _start_object_store(self) -> None:
+        if self._object_store is not None:
+            await self._start_store(self._object_store.program(), self._object_store.ready)
 
     async def _start_nats(self) -> None:
         if self._nats is not None:
@@ -178,7 +188,8 @@ class Cluster:
     async def _start_services(self) -> None:
         # The workspace service first: auth registers services there, and would wait half a second for a second try.
         await self._start_all(self._service("workspace", self.settings.workspace_replicas))
-        await self._start_all([*self._service("auth", self.settings.auth_replicas), *self._all_gateways()])
+        files = [] if self.settings.disable_s3 else self._service("artifacts", self.settings.artifacts_replicas)
+        await self._start_all([*self._service("auth", self.settings.auth_replicas), *files, *self._all_gateways()])
 
     async def _run_startup_functions(self) -> None:
         """Start the process that runs them; returns when all have. Raises ConfigurationError where one fails."""

@@ -25,14 +25,15 @@ class Secrets:
     jwt_secret: str = field(default_factory=_new_secret, repr=False)
     nats_password: str = field(default_factory=_new_secret, repr=False)
     postgres_password: str = field(default_factory=_new_secret, repr=False)
+    s3_secret: str = field(default_factory=_new_secret, repr=False)
 
 
 class DataDirectory:
     """
     The files of an embedded cluster, which one server at a time may use.
 
-    ``secrets.json``, ``nats.conf``, ``postgres/``, ``logs/``, and ``cluster.toml`` while the cluster runs; nothing in
-    it is for other users' eyes.
+    ``secrets.json``, ``nats.conf``, ``postgres/``, ``s3/``, ``logs/``, and ``cluster.toml`` while the cluster runs;
+    nothing in it is for other users' eyes.
 
     """
 
@@ -98,8 +99,9 @@ class DataDirectory:
         self._lock = lock
 
     def _secrets(self) -> Secrets:
-        if (self.path / "secrets.json").exists():
-            return self.read_secrets()
-        made = Secrets()
-        self.write("secrets.json", json.dumps(asdict(made), indent=2))
-        return made
+        path = self.path / "secrets.json"
+        known = self.read_secrets() if path.exists() else Secrets()
+        text = json.dumps(asdict(known), indent=2)
+        if not path.exists() or path.read_text() != text:  # an older release knew fewer secrets
+            self.write("secrets.json", text)
+        return known

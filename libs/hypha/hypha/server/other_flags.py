@@ -25,7 +25,6 @@ def _later(what: str, *, switch: bool = True) -> _Flag:
 
 
 _NO_REDIS = "there is no Redis: PostgreSQL keeps the state and NATS carries the messages"
-_NO_S3 = "this release stores no files"
 _NO_TERMINAL = (
     "this release has no terminal: a cluster of services has no single process to attach one to; use hypha-workspace, "
     "hypha-gateway and hypha-auth, or the service ws-user-root/admin-utils"
@@ -39,33 +38,12 @@ _FLAGS: dict[str, _Flag] = {
     "triton_servers": _Flag("this release forwards nothing to Triton servers"),
     "in_docker": _Flag("it runs the same in a container", switch=True),
     "cache_dir": _Flag("nothing is cached on disk"),
-    "executable_path": _Flag("no programs are downloaded: they come with the package"),
     "disable_agent_skills": _Flag("there are no agent skills to disable", switch=True),
     "disable_ssl": _Flag("it disables checks of servers that this release does not call", switch=True),
     "enable_server": _Flag("it serves anyway", switch=True),
     "ollama_host": _Flag(_NO_SEARCH),
     "openai_base_url": _Flag(_NO_SEARCH),
     "openai_api_key": _Flag(_NO_SEARCH),
-    "s3_admin_type": _Flag(_NO_S3),
-    "endpoint_url": _Flag(_NO_S3),
-    "endpoint_url_public": _Flag(_NO_S3),
-    "region_name": _Flag(_NO_S3),
-    "access_key_id": _Flag(_NO_S3),
-    "secret_access_key": _Flag(_NO_S3),
-    "workspace_bucket": _Flag(_NO_S3),
-    "s3_cleanup_period": _Flag(_NO_S3),
-    "enable_s3_for_anonymous_users": _Flag(_NO_S3, switch=True),
-    "minio_workdir": _Flag(_NO_S3),
-    "minio_port": _Flag(_NO_S3),
-    "minio_console_port": _Flag(_NO_S3),
-    "minio_root_user": _Flag(_NO_S3),
-    "minio_root_password": _Flag(_NO_S3),
-    "minio_version": _Flag(_NO_S3),
-    "mc_version": _Flag(_NO_S3),
-    "minio_file_system_mode": _Flag(_NO_S3, switch=True),
-    "enable_s3": _later("artifacts and file storage"),
-    "start_minio_server": _later("artifacts and file storage"),
-    "enable_s3_proxy": _later("artifacts and file storage"),
     "enable_server_apps": _later("server apps"),
     "enable_service_search": _later("service search by meaning"),
     "enable_a2a": _later("A2A endpoint"),

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hypha_common.errors import BadRequest, HyphaError, NotFound, Unavailable
+
+from .sigv4 import Credentials, presign
+
+if TYPE_CHECKING:
+    from hypha_common.settings import Settings
+
+__all__ = ["BlobStore", "StoredBlob"]
+
+_MAX_DELETED_AT_ONCE = 1000  # of DeleteObjects
+_INTERNAL_EXPIRES_S = 3600  # of addresses that only our processes see
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """What the store says of an object."""
+
+    key: str
+    size: int
+    etag: str  # without quotes
+    modified_at: float  # Unix time, seconds
+    content_type: str | None = None  # None in listings
+
+
+class BlobStore:
+    """
+    The S3 store of the cluster: one client for the life of the process (contract 02 §9.2).
+
+    Raises Unavailable where the store is away or answers with a failure of its own.
+
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.bucket = settings.workspace_bucket
+        self.endpoint = settings.endpoint_url.rstrip("/")
+        self.public_endpoint = (settings.endpoint_url_public or settings.endpoint_url).rstrip("/")
+        self.credentials = Credentials(settings.access_key_id, settings.secret_access_key, settings.region_name)
+        self._client: Any = None
+        self._stack = AsyncExitStack()
+
+    async def open(self) -> None:
+        """Make the client, and the bucket where it is missing. Raises Unavailable."""
+        if self._client is None:
+            self._client = await self._stack.enter_async_context(_client_for(self.endpoint, self.credentials))
+        await self._ensure_bucket()
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+        self._client = None
+
+    async def ping(self) -> None:
+        """Raise Unavailable unless the store answers."""
+        with _translated():
+            await self._client.head_bucket(Bucket=self.bucket)
+
+    async def head(self, key: str) -> StoredBlob | None:
+        """Return what there is at a key, or None."""
+        try:
+            with _translated():
+                found = await self._client.head_object(Bucket=self.bucket, Key=key)
+        except NotFound:
+            return None
+        return StoredBlob(
+            key,
+            found["ContentLength"],
+            found.get("ETag", "").strip('"'),
+            found["LastModified"].timestamp(),
+            found.get("ContentType"),
+        )
+
+    async def read(self, key: str, *, first: int = 0, size: int | None = None) -> bytes:
+        """Return a piece of an object, the whole by default. Raises NotFound."""
+        if size == 0:
+            return b""
+        last = "" if size is None else str(first + size - 1)
+        ranged = {"Range": f"bytes={first}-{last}"} if first or size is not None else {}
+        with _translated():
+            answer = await self._client.get_object(Bucket=self.bucket, Key=key, **ranged)
+            async with answer["Body"] as body:
+                data: bytes = await body.read()
+        return data
+
+    async def write(self, key: str, data: bytes, *, content_type: str) -> StoredBlob:
+        """Store a small object."""
+        with _translated():
+            answer = await self._client.put_object(
+                Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, ContentLength=len(data)
+            )
+        return StoredBlob(key, len(data), answer["ETag"].strip('"'), time.time(), content_type)
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy an object inside the store. Raises NotFound."""
+        with _translated():
+            await self._client.copy_object(
+                Bucket=self.bucket, Key=target, CopySource={"Bucket": self.bucket, "Key": source}
+            )
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; what is not there is no error. Raises Unavailable where one could not be deleted."""
+        for start in range(0, len(keys), _MAX_DELETED_AT_ONCE):
+            objects = [{"Key": key} for key in keys[start : start + _MAX_DELETED_AT_ONCE]]
+            with _translated():
+                answer = await self._client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
+                )
+            if failed := [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]:
+                raise Unavailable(f"The store did not delete {len(failed)} objects: {failed[0].get('Message')}")
+
+    async def list(self, prefix: str, *, after: str = "", page: int = 1000) -> AsyncIterator[StoredBlob]:
+        """Yield the objects below a prefix, sorted by key."""
+        while True:
+            with _translated():
+                answer = await self._client.list_objects_v2(
+                    Bucket=self.bucket, Prefix=prefix, StartAfter=after, MaxKeys=page
+                )
+            found = answer.get("Contents", ())
+            for entry in found:
+                yield StoredBlob(
+                    entry["Key"], entry["Size"], entry.get("ETag", "").strip('"'), entry["LastModified"].timestamp()
+                )
+            if not answer.get("IsTruncated") or not found:
+                return
+            after = found[-1]["Key"]
+
+    async def begin_upload(self, key: str, *, content_type: str) -> str:
+        """Begin a multipart upload and return the store's id of it."""
+        with _translated():
+            answer = await self._client.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=content_type)
+        upload_id: str = answer["UploadId"]
+        return upload_id
+
+    async def complete_upload(self, key: str, upload_id: str, parts: Iterable[tuple[int, str]]) -> str:
+        """Join parts, (number, etag) each, and return the object's etag. Raises BadRequest where they do not fit."""
+        listed = [{"PartNumber": number, "ETag": etag} for number, etag in parts]
+        with _translated():
+            answer = await self._client.complete_multipart_upload(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}
+            )
+        return str(answer.get("ETag", "")).strip('"')
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        """Forget the parts of an upload; one that is not known is no error."""
+        try:
+            with _translated():
+                await self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        except NotFound:
+            return
+
+    def address(
+        self,
+        method: str,
+        key: str,
+        *,
+        expires_s: int = _INTERNAL_EXPIRES_S,
+        query: Iterable[tuple[str, str]] = (),
+        endpoint: str = "",
+    ) -> str:
+        """Return an address at the store that does one thing to one key, for a while; by default for our processes."""
+        return presign(
+            method,
+            f"{endpoint or self.endpoint}/{self.bucket}/{key}",
+            self.credentials,
+            expires_s=expires_s,
+            now=time.time(),
+            query=query,
+        )
+
+    async def _ensure_bucket(self) -> None:
+        try:
+            with _translated():
+                await self._client.head_bucket(Bucket=self.bucket)
+        except HyphaError:
+            # Whoever may not ask may still be allowed to write.
+            try:
+                with _translated():
+                    await self._client.create_bucket(Bucket=self.bucket)
+            except BadRequest as error:
+                if "BucketAlready" not in str(error) and "BucketNameUnavailable" not in str(error):
+                    raise Unavailable(f"Bucket {self.bucket} cannot be made: {error}") from None
+
+
+def _client_for(endpoint: str, credentials: Credentials) -> Any:
+    from aiobotocore.config import AioConfig
+    from aiobotocore.session import get_session
+
+    session = get_session()
+    context = session.create_client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=credentials.access_key_id,
+        aws_secret_access_key=credentials.secret_access_key,
+        region_name=credentials.region,
+        config=AioConfig(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            # Not every store knows the checksums that botocore sends by default, and some break on them.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=100,
+            connect_timeout=3,
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 3},
+        ),
+    )
+    return _without_expect(context)
+
+
+class _without_expect:  # noqa: N801  # a context manager, used as a function
+    """
+    Drops ``Expect: 100-continue``, which botocore sends with every body.
+
+    A store that refuses early never says "continue", and the client would wait for ever.
+
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    async def __aenter__(self) -> Any:
+        from botocore.handlers import add_expect_header
+
+        client = await self._context.__aenter__()
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._context.__aexit__(*error)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn failures of the store into errors of ours; what they say of keys and buckets stays here."""
+    from aiohttp import ClientError as TransportError
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        answer = error.response
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        code = str(answer.get("Error", {}).get("Code", ""))
+        if status == 404 or code in ("NoSuchKey", "NoSuchUpload", "404"):
+            raise NotFound(f"The store has no such object ({code})") from None
+        if status >= 500 or status in (429, 403):
+            raise Unavailable(f"The store failed: {code or status}") from error
+        raise BadRequest(f"The store refused: {code}") from None
+    except (TimeoutError, BotoCoreError, TransportError, OSError) as error:
+        raise Unavailable(f"The store is not available: {type(error).__name__}") from error

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import structlog
+
+from hypha_common.bus import Bus
+from hypha_common.db import Database
+from hypha_common.errors import HyphaError, Unavailable
+from hypha_common.rpc.host import RoleHost
+from hypha_common.rpc.service import Service
+from hypha_common.settings import Settings
+from hypha_common.telemetry import LoopWatch, serve_status
+
+from .core import Core
+from .http.routes import HttpRoutes
+from .migrate import database_urls, is_current
+
+__all__ = ["ArtifactsService", "run"]
+
+log = structlog.get_logger(__name__)
+
+_ROLE = "artifacts"
+_RETRY_S = 0.5
+_WATCH_INTERVAL_S = 2.0
+
+
+class ArtifactsService:
+    """One replica of the artifacts role: everything it is made of, started and stopped in order."""
+
+    def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._on_fatal = on_fatal
+        self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
+        self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
+        self.core = Core.of(settings, self.bus, self._database)
+        self.missing = ["starting"]
+
+    def readiness(self) -> list[str]:
+        """Return what is missing, in words; nothing: ready."""
+        return self.missing if self.bus.is_connected else [*self.missing, "bus disconnected"]
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Connect, wait for schema and store, serve. Whatever was started is undone by ``stack``, the last first."""
+        await self._database.connect()
+        stack.push_async_callback(self._database.close)
+        await _until_available(self.bus.connect, waits_for="bus")
+        stack.push_async_callback(self.bus.close)
+        await _until_available(self._check_schema, waits_for="database")
+        stack.push_async_callback(self.core.store.close)
+        await _until_available(self.core.store.open, waits_for="store")
+        host = RoleHost(
+            self.bus, _ROLE, server_base_url=self._settings.public_base_url,
+            drain_window_s=self._settings.drain_window, missing=self.readiness,
+        )  # fmt: skip
+        for service in self._services():
+            host.add_service(service)
+        stack.push_async_callback(host.close)
+        await host.start()
+        for work in (LoopWatch().run(), self._watch()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(self._ended)
+            stack.callback(task.cancel)
+        # First when stopping: no new requests, while those that run still find everything they need.
+        stack.push_async_callback(self.bus.stop_serving)
+        await self._routes().serve(self.bus)
+        await self.bus.flush()
+
+    def _services(self) -> list[Service]:
+        return [
+            Service.of(
+                "artifact-manager",
+                name="Artifact Manager",
+                description="Artifacts: versioned manifests with files, in collections.",
+                visibility="public",
+                config={"require_context": True},
+            )
+        ]
+
+    def _routes(self) -> HttpRoutes:
+        return HttpRoutes()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Work that lasts as long as the process has ended: without it this replica is not what it seems."""
+        if not task.cancelled():
+            log.error("task_ended", exc_info=task.exception())
+            self._on_fatal("a background task failed")
+
+    async def _check_schema(self) -> None:
+        for url in database_urls(self._settings):
+            if not await is_current(url):
+                raise Unavailable("The database has not the current schema; run `hypha-artifacts migrate`")
+
+    async def _watch(self) -> None:
+        """Keep readiness true to the database and the store."""
+        while True:
+            missing = []
+            for dependency in (self._database, self.core.store):
+                try:
+                    await dependency.ping()
+                except HyphaError as error:
+                    missing.append(str(error))
+            self.missing = missing
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Run a replica until ``stop`` is set. Raises Unavailable where the bus was lost for good."""
+    fatal: list[str] = []
+
+    def on_fatal(reason: str) -> None:
+        log.error("artifacts_fatal", reason=reason)
+        fatal.append(reason)
+        stop.set()
+
+    service = ArtifactsService(settings, on_fatal=on_fatal)
+    status = await serve_status(settings, service.readiness)
+    async with AsyncExitStack() as stack:
+        if status is not None:
+            stack.callback(status.close)
+        starting = asyncio.create_task(service.start(stack))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+        else:
+            starting.result()
+            log.info("artifacts_ready", instance=service.bus.instance)
+            await stopping
+        stopping.cancel()
+        log.info("artifacts_stopping", instance=service.bus.instance)
+    if fatal:
+        raise Unavailable(fatal[0])
+
+
+async def _until_available(attempt: Callable[[], Awaitable[None]], *, waits_for: str) -> None:
+    """Try until it works; an operator reads once what is being waited for."""
+    told = ""
+    while True:
+        try:
+            await attempt()
+            return
+        except HyphaError as error:
+            if str(error) != told:
+                told = str(error)
+                log.warning("waiting", waits_for=waits_for, error=told)
+        await asyncio.sleep(_RETRY_S)
