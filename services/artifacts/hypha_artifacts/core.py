@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .access import Access
+from .addresses import Addresses
 from .blobs import BlobStore
+from .counters import Counters
 from .repository import ArtifactRows
 from .workspaces import Workspaces
 
@@ -27,8 +29,13 @@ class Core:
     rows: ArtifactRows
     access: Access
     workspaces: Workspaces
+    addresses: Addresses
+    counters: Counters
 
     @classmethod
     def of(cls, settings: Settings, bus: Bus, database: Database) -> Core:
-        rows = ArtifactRows(database)
-        return cls(settings, bus, database, BlobStore(settings), rows, Access(rows), Workspaces(bus))
+        rows, store = ArtifactRows(database), BlobStore(settings)
+        return cls(
+            settings, bus, database, store, rows, Access(rows), Workspaces(bus), Addresses(settings, store),
+            Counters(database),
+        )  # fmt: skip

@@ -49,6 +49,7 @@ class ArtifactsService:
         await _until_available(self.bus.connect, waits_for="bus")
         stack.push_async_callback(self.bus.close)
         await _until_available(self._check_schema, waits_for="database")
+        stack.push_async_callback(self.core.counters.flush)
         stack.push_async_callback(self.core.store.close)
         await _until_available(self.core.store.open, waits_for="store")
         host = RoleHost(
@@ -59,7 +60,7 @@ class ArtifactsService:
             host.add_service(service)
         stack.push_async_callback(host.close)
         await host.start()
-        for work in (LoopWatch().run(), self._watch()):
+        for work in (LoopWatch().run(), self._watch(), self.core.counters.run()):
             task = asyncio.create_task(work)
             task.add_done_callback(self._ended)
             stack.callback(task.cancel)
