@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from .blob_rows import Blob, BlobRows
+
+__all__ = ["Blob", "BlobRows"]
