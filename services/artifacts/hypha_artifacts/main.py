@@ -14,6 +14,7 @@ from hypha_common.rpc.service import Service
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch, serve_status
 
+from .applications import Applications
 from .core import Core
 from .http.routes import HttpRoutes
 from .migrate import database_urls, is_current
@@ -67,6 +68,7 @@ class ArtifactsService:
         # First when stopping: no new requests, while those that run still find everything they need.
         stack.push_async_callback(self.bus.stop_serving)
         await self._routes().serve(self.bus)
+        await Applications(self.core).serve(self.bus)
         await self.bus.flush()
 
     def _services(self) -> list[Service]:

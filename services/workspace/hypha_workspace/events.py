@@ -6,8 +6,8 @@ import structlog
 
 from hypha_common import envelope
 from hypha_common.errors import Unavailable
-from hypha_common.subjects import workspace_events
-from hypha_common.wire import pack_frame
+from hypha_common.subjects import broadcast, workspace_events
+from hypha_common.wire import pack, pack_frame
 
 from . import metrics
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Events"]
 
 log = structlog.get_logger(__name__)
+
+_DELETED = broadcast("workspace_deleted")
 
 
 class Events:
@@ -37,3 +39,16 @@ class Events:
     def client_disconnected(self, workspace: str, client_id: str) -> None:
         """The short id, unlike ``client_connected``: clients put the two together themselves."""
         self.emit(workspace, "client_disconnected", {"id": client_id, "workspace": workspace})
+
+    def workspace_gone(self, workspace: str) -> None:
+        """
+        Tell the other services of the cluster that a workspace was deleted: ``hy.b.workspace_deleted``.
+
+        Each replica of them hears it, or none: what is kept for workspaces must also be swept up some other way.
+
+        """
+        try:
+            self._bus.publish(_DELETED, pack({"workspace": workspace}))
+        except Unavailable:
+            metrics.EVENTS_LOST.inc()
+            log.warning("event_lost", event_type="workspace_deleted", reason="bus disconnected")

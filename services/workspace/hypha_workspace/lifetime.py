@@ -130,6 +130,7 @@ class Lifetime:
         for client in clients or ():
             self._events.client_disconnected(workspace, client.client_id)
             end(self._bus, client, code=1001, reason=f"Workspace unloaded: {workspace}")
+        self._events.workspace_gone(workspace)
         if notify is not None:
             self._events.emit(notify, "workspace_deleted", record.dump())
 
@@ -151,6 +152,8 @@ class Lifetime:
             self._events.client_disconnected(workspace, client.client_id)
             message = kick_of(client, code=1001, reason=f"Workspace unloaded: {workspace}", tell=True)
             _kick(self._bus, client.gateway, message)
+        if not record.persistent:
+            self._events.workspace_gone(workspace)
         log.info("workspace_unloaded", workspace=workspace, deleted=not record.persistent, clients=len(clients))
         return clients
 
@@ -190,6 +193,8 @@ class Lifetime:
             metrics.SWEPT.labels("workspace").inc()
             log.info("workspace_unloaded", workspace=unloaded.workspace.id, deleted=unloaded.deleted)
             self._events.emit(unloaded.workspace.id, "workspace_unloaded", unloaded.workspace.dump())
+            if unloaded.deleted:
+                self._events.workspace_gone(unloaded.workspace.id)
         if full:
             await self._audit(shard)
 
