@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hypha_common.cli import ServiceCli
+from hypha_common.operating import add_json
 
 if TYPE_CHECKING:
     from hypha_common.cli import Run
@@ -22,7 +23,21 @@ def build() -> ServiceCli:
         "create or update the tables of this service; safe to run twice and concurrently",
         finds_cluster=False,
     )
+    _add_keeping(cli)
     return cli
+
+
+def _add_keeping(cli: ServiceCli) -> None:
+    listing = cli.add("list", _list, "print artifacts: name, id, type, versions, files, bytes, state, last change")
+    listing.add_argument("workspace", metavar="WORKSPACE", nargs="?", help="only of this workspace")
+    gc = cli.add("gc", _gc, "remove what nothing refers to, as the service does by itself every s3_cleanup_period")
+    gc.add_argument("--now", action="store_true", help="do not wait for s3_grace_period")
+    gc.add_argument("--dry-run", action="store_true", help="only tell how much there is")
+    gc.add_argument(
+        "--orphans", action="store_true", help="also look through the whole store for objects that no row stands for"
+    )
+    for parser in (listing, gc):
+        add_json(parser)
 
 
 def main() -> None:
@@ -40,3 +55,15 @@ def _migrate(settings: Settings, parsed: argparse.Namespace) -> None:
 
     settings.require("database_url")
     migrate(settings)
+
+
+def _list(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .keeping.operating import list_artifacts
+
+    return list_artifacts(settings, parsed)
+
+
+def _gc(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .keeping.operating import collect_garbage
+
+    return collect_garbage(settings, parsed)

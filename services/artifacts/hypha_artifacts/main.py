@@ -17,6 +17,7 @@ from hypha_common.telemetry import LoopWatch, serve_status
 from .applications import Applications
 from .core import Core
 from .http.routes import HttpRoutes
+from .keeping.sweep import Sweep
 from .migrate import database_urls, is_current
 
 __all__ = ["ArtifactsService", "run"]
@@ -61,7 +62,7 @@ class ArtifactsService:
             host.add_service(service)
         stack.push_async_callback(host.close)
         await host.start()
-        for work in (LoopWatch().run(), self._watch(), self.core.counters.run()):
+        for work in (LoopWatch().run(), self._watch(), self.core.counters.run(), Sweep(self.core).run()):
             task = asyncio.create_task(work)
             task.add_done_callback(self._ended)
             stack.callback(task.cancel)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from hypha_artifacts.core import Core
+from hypha_common.db import Database
+from hypha_common.errors import Conflict
+from hypha_common.operating import operator_bus, print_rows, run
+
+from .loose import count_due
+from .orphans import remove_orphans
+from .sweep import Sweep
+
+if TYPE_CHECKING:
+    import argparse
+
+    from hypha_common.db import Shard
+    from hypha_common.settings import Settings
+
+__all__ = ["collect_garbage", "list_artifacts", "open_core", "with_core"]
+
+_LEASE_TIMEOUT_S = 75.0  # longer than one that a killed process left
+_RETRY_S = 0.25
+_PAGE = 1000
+_LIST = """
+    SELECT a.id, a.workspace, a.alias, a.type, a.version_count, a.file_count, a.intent, a.last_modified,
+           (SELECT count(*) FROM artifact_versions v WHERE v.artifact_id = a.id) AS versions,
+           (SELECT coalesce(sum(b.size), 0) FROM artifact_files f JOIN blobs b ON b.id = f.blob_id
+            WHERE f.artifact_id = a.id)::bigint AS bytes
+    FROM artifacts a
+    WHERE ($1::text IS NULL OR a.workspace = $1) AND (a.workspace, a.alias) > ($2, $3)
+    ORDER BY a.workspace, a.alias LIMIT $4
+"""
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Connect to bus, databases and store. Raises ConfigurationError or Unavailable."""
+    settings.require("nats_url", "database_url", "endpoint_url")
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(operator_bus(settings))
+        database = Database.from_settings(settings, "hypha-operator")
+        await database.connect()
+        stack.push_async_callback(database.close)
+        core = Core.of(settings, bus, database)
+        stack.push_async_callback(core.store.close)
+        await core.store.open()
+        yield core
+
+
+def with_core(settings: Settings, work: Callable[[Core], Awaitable[int | None]]) -> int | None:
+    """Run an operator's command on a cluster."""
+
+    async def connected() -> int | None:
+        async with open_core(settings) as core:
+            return await work(core)
+
+    return run(settings, connected())
+
+
+def collect_garbage(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    """Sweep once, now; print what was removed, or what would be."""
+
+    async def work(core: Core) -> int | None:
+        sweep = Sweep(core, grace_s=0.0 if parsed.now else None)
+        done: Counter[str] = Counter()
+        for shard in core.database.all():
+            if parsed.dry_run:
+                done.update(await count_due(shard, grace=sweep.grace, slack=sweep.slack))
+            else:
+                done.update(await _sweep(sweep, shard))
+        if parsed.orphans:
+            grace_s = sweep.grace.total_seconds()
+            done += await remove_orphans(core, grace_s=grace_s, holder=sweep.holder, dry_run=parsed.dry_run)
+        _tell(done, parsed)
+        return 1 if done["stuck"] else None
+
+    return with_core(settings, work)
+
+
+def list_artifacts(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    """Print the artifacts of a workspace, or all: name, id, type, versions, files, bytes of all versions, state."""
+
+    async def work(core: Core) -> None:
+        shards = core.database.all() if parsed.workspace is None else [core.database.for_workspace(parsed.workspace)]
+        rows = []
+        for shard in shards:
+            last = ("", "")
+            while page := await shard.fetch(_LIST, parsed.workspace, *last, _PAGE):
+                rows += [_listed(row) for row in page]
+                last = (page[-1]["workspace"], page[-1]["alias"])
+        print_rows(rows, parsed)
+
+    return with_core(settings, work)
+
+
+async def _sweep(sweep: Sweep, shard: Shard) -> Counter[str]:
+    """Sweep, once the lease is free. Raises Conflict."""
+    try:
+        async with asyncio.timeout(_LEASE_TIMEOUT_S):
+            while (swept := await sweep.sweep(shard)) is None:
+                await asyncio.sleep(_RETRY_S)
+    except TimeoutError:
+        raise Conflict("Another process is sweeping") from None
+    return swept
+
+
+def _listed(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "artifact": f"{row['workspace']}/{row['alias']}",
+        "id": str(row["id"]),
+        "type": row["type"],
+        "versions": row["versions"],
+        "files": row["file_count"],
+        "bytes": row["bytes"],
+        "state": "staged" if row["intent"] else "committed",
+        "last_modified": row["last_modified"],
+    }
+
+
+def _tell(done: Counter[str], parsed: argparse.Namespace) -> None:
+    if parsed.json:
+        print(json.dumps(dict(done)))  # noqa: T201 it talks to a program
+        return
+    words = [f"{number} {kind.replace('_', ' ')}" for kind, number in sorted(done.items()) if number]
+    print(", ".join(words) or "nothing to do", file=sys.stdout)  # noqa: T201 it talks to a person
