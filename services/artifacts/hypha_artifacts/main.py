@@ -18,6 +18,7 @@ from .applications import Applications
 from .core import Core
 from .http.routes import HttpRoutes
 from .keeping.sweep import Sweep
+from .manager.lifecycle import lifecycle_methods
 from .migrate import database_urls, is_current
 
 __all__ = ["ArtifactsService", "run"]
@@ -76,6 +77,7 @@ class ArtifactsService:
         return [
             Service.of(
                 "artifact-manager",
+                *lifecycle_methods(self.core),
                 name="Artifact Manager",
                 description="Artifacts: versioned manifests with files, in collections.",
                 visibility="public",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ NEW_VERSION = "new_version"
 EDIT_VERSION = "edit_version"
 
 Json = dict[str, Any]
+
+_LONG_NUMBER = re.compile(r"[0-9]{19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,15 @@ class Artifact:
 
 def load_json(text: str | None) -> Any:
     """Read a JSON column, which the driver hands out as text."""
-    return None if text is None else json.loads(text)
+    if text is None:
+        return None
+    # The database writes 1e20 as digits; what does not fit 64 bits no client could read as a whole number.
+    return json.loads(text, parse_int=_number) if _LONG_NUMBER.search(text) else json.loads(text)
+
+
+def _number(digits: str) -> int | float:
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(number)
 
 
 def draft_of(row: Mapping[str, Any]) -> Draft | None:

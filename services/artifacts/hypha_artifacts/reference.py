@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from hypha_common.errors import BadRequest
+from hypha_common.ids import is_text
 from hypha_common.subjects import PARTITIONS, partition_of
 
 __all__ = ["ArtifactName", "Reference", "new_uuid", "parse_reference", "partition_in"]
@@ -35,7 +36,7 @@ def parse_reference(text: object, default_workspace: str) -> Reference:
     Raises BadRequest.
 
     """
-    if not isinstance(text, str) or not text or "\x00" in text:
+    if not isinstance(text, str) or not text or "\x00" in text or not is_text(text):
         raise BadRequest(f"Invalid artifact ID: {text!r}")
     if _UUID.fullmatch(text):
         return UUID(text)

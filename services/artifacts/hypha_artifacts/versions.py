@@ -4,9 +4,12 @@ from hypha_common.errors import BadRequest
 
 from .record import NEW_VERSION, Artifact, Version
 
-__all__ = ["STAGE", "find_version", "is_stage"]
+__all__ = ["LATEST", "NEW", "STAGE", "base_of_draft", "find_version", "is_stage"]
 
+# Words for versions that no version can be called.
 STAGE = "stage"
+LATEST = "latest"
+NEW = "new"
 
 
 def is_stage(artifact: Artifact, version: object, stage: object = False) -> bool:
@@ -30,7 +33,7 @@ def find_version(artifact: Artifact, version: object) -> Version | None:
 
     """
     versions = artifact.versions
-    if version is None or version in ("latest", STAGE):
+    if version is None or version in (LATEST, STAGE):
         return versions[-1] if versions else None
     if isinstance(version, bool) or not isinstance(version, (str, int)):
         raise BadRequest("Version must be a string or an integer.", rpc_type="AssertionError")
