@@ -11,7 +11,9 @@ from hypha_artifacts.blobs.layout import blob_key
 from hypha_artifacts.core import Core
 from hypha_artifacts.reference import new_uuid
 
-__all__ = ["commit_files", "key_of", "loose_blob", "make_artifact", "stage_file"]
+__all__ = ["WORKSPACE", "commit_files", "key_of", "loose_blob", "make_artifact", "stage_file"]
+
+WORKSPACE = "ws-user-keeper"  # is there
 
 _ARTIFACT = """
     INSERT INTO artifacts (id, workspace, alias, type, manifest, config, created_at, last_modified, created_by)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -15,52 +13,16 @@ from hypha_artifacts.keeping import loose
 from hypha_artifacts.keeping.lease import Lease, LeaseLost
 from hypha_artifacts.keeping.orphans import remove_orphans
 from hypha_artifacts.keeping.sweep import LEASE, Sweep
-from hypha_artifacts.main import ArtifactsService
-from hypha_artifacts.migrate import migrate
 from hypha_common.db import Shard
 from hypha_common.errors import Unavailable
-from hypha_common.principal import root_principal
-from hypha_common.settings import Settings
-from hypha_common.subjects import partition_of, role_verb
-from hypha_workspace.main import WorkspaceService
-from tests.fixtures.postgres import PostgresServer
 
-from .kept_rows import commit_files, key_of, loose_blob, make_artifact, stage_file
+from .kept_rows import WORKSPACE, commit_files, key_of, loose_blob, make_artifact, stage_file
 
-WORKSPACE = "ws-user-swept"
 AT_ONCE = timedelta()
-
-
-@pytest.fixture(scope="module")
-def alone(stack: Settings, postgres: PostgresServer, workspace_template: str) -> Settings:
-    """A database that other tests leave nothing in."""
-    settings = stack.replace(database_url=postgres.create(workspace_template), s3_grace_period=0.0)
-    migrate(settings)
-    return settings
-
-
-@pytest.fixture
-async def core(alone: Settings) -> AsyncIterator[Core]:
-    """What the sweep works with, of services whose own sweep does not run meanwhile."""
-    async with AsyncExitStack() as started:
-        await WorkspaceService(alone, on_fatal=pytest.fail).start(started)
-        artifacts = ArtifactsService(alone, on_fatal=pytest.fail)
-        await artifacts.start(started)
-        await make_workspace(artifacts.core, WORKSPACE)
-        yield artifacts.core
-        await shard_of(artifacts.core).execute("DELETE FROM artifacts WHERE workspace = $1", WORKSPACE)
-        await Sweep(artifacts.core).sweep(shard_of(artifacts.core))
 
 
 def shard_of(core: Core) -> Shard:
     return core.database.for_workspace(WORKSPACE)
-
-
-async def make_workspace(core: Core, workspace: str) -> None:
-    """Have the personal workspace of a user made, as their first connection does."""
-    user = root_principal().dump() | {"id": workspace.removeprefix("ws-user-")}
-    subject = role_verb("workspace", partition_of(workspace), "info")
-    await core.bus.request(subject, {"workspace": workspace, "user": user}, timeout=5)
 
 
 async def object_there(core: Core, key: str | None) -> bool:

@@ -36,7 +36,10 @@ def _add_keeping(cli: ServiceCli) -> None:
     gc.add_argument(
         "--orphans", action="store_true", help="also look through the whole store for objects that no row stands for"
     )
-    for parser in (listing, gc):
+    verify = cli.add("verify", _verify, "compare rows and objects; prints what is wrong, status 1 where something is")
+    verify.add_argument("--deep", action="store_true", help="read all bytes and compare their checksums")
+    verify.add_argument("--workspace", metavar="WORKSPACE", help="only of this workspace")
+    for parser in (listing, gc, verify):
         add_json(parser)
 
 
@@ -67,3 +70,9 @@ def _gc(settings: Settings, parsed: argparse.Namespace) -> int | None:
     from .keeping.operating import collect_garbage
 
     return collect_garbage(settings, parsed)
+
+
+def _verify(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .keeping.operating import verify
+
+    return verify(settings, parsed)

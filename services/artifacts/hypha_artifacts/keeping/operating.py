@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hypha_artifacts.core import Core
@@ -16,6 +17,7 @@ from hypha_common.operating import operator_bus, print_rows, run
 from .loose import count_due
 from .orphans import remove_orphans
 from .sweep import Sweep
+from .verify import Report, Verifier
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from hypha_common.db import Shard
     from hypha_common.settings import Settings
 
-__all__ = ["collect_garbage", "list_artifacts", "open_core", "with_core"]
+__all__ = ["collect_garbage", "list_artifacts", "open_core", "verify", "with_core"]
 
 _LEASE_TIMEOUT_S = 75.0  # longer than one that a killed process left
 _RETRY_S = 0.25
@@ -84,6 +86,17 @@ def collect_garbage(settings: Settings, parsed: argparse.Namespace) -> int | Non
     return with_core(settings, work)
 
 
+def verify(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    """Compare rows and objects; status 1 where something is wrong."""
+
+    async def work(core: Core) -> int | None:
+        report = await Verifier(core, workspace=parsed.workspace, deep=parsed.deep).run()
+        _tell_report(report, parsed)
+        return 1 if report.findings else None
+
+    return with_core(settings, work)
+
+
 def list_artifacts(settings: Settings, parsed: argparse.Namespace) -> int | None:
     """Print the artifacts of a workspace, or all: name, id, type, versions, files, bytes of all versions, state."""
 
@@ -130,3 +143,13 @@ def _tell(done: Counter[str], parsed: argparse.Namespace) -> None:
         return
     words = [f"{number} {kind.replace('_', ' ')}" for kind, number in sorted(done.items()) if number]
     print(", ".join(words) or "nothing to do", file=sys.stdout)  # noqa: T201 it talks to a person
+
+
+def _tell_report(report: Report, parsed: argparse.Namespace) -> None:
+    rows = [asdict(finding) for finding in report.findings]
+    if parsed.json:
+        print(json.dumps({"checked": dict(report.checked), "findings": rows}, indent=2))  # noqa: T201
+        return
+    print_rows(rows, parsed)
+    looked = ", ".join(f"{number} {kind}" for kind, number in sorted(report.checked.items()))
+    print(f"{len(rows)} findings; looked at {looked or 'nothing'}", file=sys.stderr)  # noqa: T201
