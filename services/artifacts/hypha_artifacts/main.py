@@ -16,6 +16,8 @@ from hypha_common.telemetry import LoopWatch, serve_status
 
 from .applications import Applications
 from .core import Core
+from .data_port import DataPort
+from .http.archives import ArchiveRoutes
 from .http.routes import HttpRoutes
 from .keeping.sweep import Sweep
 from .manager.lifecycle import lifecycle_methods
@@ -39,6 +41,7 @@ class ArtifactsService:
         self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
         self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
         self.core = Core.of(settings, self.bus, self._database)
+        self.data_port = DataPort(settings)
         self.missing = ["starting"]
 
     def readiness(self) -> list[str]:
@@ -55,6 +58,8 @@ class ArtifactsService:
         stack.push_async_callback(self.core.counters.flush)
         stack.push_async_callback(self.core.store.close)
         await _until_available(self.core.store.open, waits_for="store")
+        stack.push_async_callback(self.data_port.close)
+        await self.data_port.start()
         host = RoleHost(
             self.bus, _ROLE, server_base_url=self._settings.public_base_url,
             drain_window_s=self._settings.drain_window, missing=self.readiness,
@@ -86,7 +91,9 @@ class ArtifactsService:
         ]
 
     def _routes(self) -> HttpRoutes:
-        return HttpRoutes()
+        routes = HttpRoutes()
+        routes.add(ArchiveRoutes(self.core, self.data_port).handlers())
+        return routes
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Work that lasts as long as the process has ended: without it this replica is not what it seems."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,27 @@ class BlobStore:
             async with answer["Body"] as body:
                 data: bytes = await body.read()
         return data
+
+    async def stream(self, key: str, *, first: int = 0, size: int) -> AsyncGenerator[bytes, None]:
+        """
+        Yield a piece of an object as it arrives; a reader that is slow slows the store down.
+
+        Raises NotFound, and Unavailable where the piece is not there to its end.
+
+        """
+        if size == 0:
+            return
+        left = size
+        with _translated():
+            answer = await self._client.get_object(
+                Bucket=self.bucket, Key=key, Range=f"bytes={first}-{first + size - 1}"
+            )
+            async with answer["Body"] as body:
+                async for chunk in body.content.iter_any():
+                    left -= len(chunk)
+                    yield chunk
+        if left:
+            raise Unavailable(f"The store sent {size - left} bytes in place of {size}")
 
     async def write(self, key: str, data: bytes, *, content_type: str) -> StoredBlob:
         """Store a small object."""

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from hypha_artifacts.data_port import Body
+from hypha_common.errors import NotFound
+
+from .file_rows import FileRow, FileRows, FileSet
+from .read_ahead import read_ahead
+from .spool import Spool, StoredFile
+from .zip_format import Member
+from .zip_writer import ZipLength, ZipWriter
+
+if TYPE_CHECKING:
+    from hypha_artifacts.blobs import BlobStore
+    from hypha_artifacts.core import Core
+
+__all__ = ["ZIP_WEIGHT", "ZipOut"]
+
+ZIP_WEIGHT = "create-zip-file"  # among download weights: what a whole archive counts
+_SMALL_CHUNK_BYTES = 32 * 1024
+_MAX_HEADS = 16  # staged files whose size is asked for at once
+
+
+class ZipOut:
+    """Makes archives of files of an artifact while they are sent. Their length is known before the first byte."""
+
+    KIND = "zip"
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._rows = FileRows(core.database)
+
+    @staticmethod
+    def order(files: FileSet, paths: Sequence[str] | None, *, silent: bool) -> dict[str, Any]:
+        """Return the order for :meth:`make`; ``paths`` None: all files."""
+        return {"files": files.dump(), "paths": None if paths is None else list(paths), "silent": silent}
+
+    async def make(self, order: Mapping[str, Any]) -> Body:
+        """Return an archive. Raises NotFound where the artifact is gone, or nothing is there of what is asked for."""
+        files = FileSet.load(order["files"])
+        weights = await self._weights(files.artifact)
+        spool, length, weight = Spool(), ZipLength(), 0.0
+        async with aclosing(self._pages(files, order["paths"])) as pages:
+            async for rows in pages:
+                page = await _stored(self._core.store, rows)
+                spool.add(page)
+                for file in page:
+                    length.add(file.path, file.size)
+                    weight += weights.get(file.path, 0.0)
+        weight = weights.get(ZIP_WEIGHT, weight)
+
+        def sent() -> None:
+            if not order["silent"]:
+                self._core.counters.downloaded(files.artifact, weight)
+
+        return Body(length.total, _write(self._core.store, spool), "application/zip", sent)
+
+    async def _pages(self, files: FileSet, paths: Sequence[str] | None) -> AsyncGenerator[list[FileRow], None]:
+        if paths is not None:
+            yield await self._rows.some(files, paths)
+            return
+        async with aclosing(self._rows.pages(files)) as pages:
+            # The sizes of staged files may be asked for: not while a transaction waits.
+            kept = [page async for page in pages] if files.draft else None
+            async for page in pages:
+                yield page
+        for page in kept or ():
+            yield page
+
+    async def _weights(self, identifier: UUID) -> dict[str, float]:
+        artifact = await self._core.rows.find(identifier)
+        if artifact is None:
+            raise NotFound("Artifact not found")
+        weights = artifact.config.get("download_weights") or {}
+        return {name: float(weight) for name, weight in weights.items() if isinstance(weight, (int, float))}
+
+
+async def _write(store: BlobStore, spool: Spool) -> AsyncGenerator[bytes, None]:
+    writer, pieces = ZipWriter(), bytearray()  # small pieces leave together
+    async with aclosing(read_ahead(store, spool)) as files:
+        async for file, chunks in files:
+            pieces += writer.begin(_member(file))
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    writer.data(chunk)
+                    if pieces and len(pieces) + len(chunk) > _SMALL_CHUNK_BYTES:
+                        yield bytes(pieces)
+                        pieces.clear()
+                    if len(chunk) < _SMALL_CHUNK_BYTES:
+                        pieces += chunk
+                    else:
+                        yield chunk
+            pieces += writer.end()
+    yield bytes(pieces)
+    for piece in writer.directory(map(_member, spool)):
+        yield piece
+
+
+def _member(file: StoredFile) -> Member:
+    return Member(file.path, file.size, file.modified_at)
+
+
+async def _stored(store: BlobStore, rows: Sequence[FileRow]) -> list[StoredFile]:
+    """Return the files whose bytes are there; of some that are staged only the store knows."""
+    gate = asyncio.Semaphore(_MAX_HEADS)
+
+    async def one(row: FileRow) -> StoredFile | None:
+        if row.size is not None:
+            return StoredFile(row.path, row.key, row.size, row.modified_at or 0.0)
+        async with gate:
+            blob = await store.head(row.key)
+        return None if blob is None else StoredFile(row.path, row.key, blob.size, blob.modified_at)
+
+    return [file for file in await asyncio.gather(*map(one, rows)) if file is not None]
