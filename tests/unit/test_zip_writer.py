@@ -99,10 +99,10 @@ def write_sparsely(out: Sparse, members: list[Member]) -> None:
     "sizes",
     [
         [5 * 2**30],  # a large member
-        [3 * 2**30, 3 * 2**30, 5],  # a far one
+        [3 * 2**30, 3 * 2**30, 10_000],  # a far one
         [2**32 - 2],  # the largest that 4 bytes hold, its directory beyond them
         [2**32 - 1],
-        [5, 2**33, 7],
+        [10_000, 2**33, 10_000],
     ],
 )
 def test_what_does_not_fit_into_four_bytes(sizes: list[int], tmp_path: Path) -> None:
