@@ -62,7 +62,7 @@ class _Ahead:
         task = None
         if _is_small(file):
             self._held += file.size
-            task = asyncio.create_task(self._store.read(file.key, size=file.size))
+            task = asyncio.create_task(_whole(self._store, file))
         self._waiting.append((file, task))
 
     async def pop(self) -> tuple[StoredFile, AsyncGenerator[bytes, None]]:
@@ -84,6 +84,10 @@ class _Ahead:
 
 def _is_small(file: StoredFile) -> bool:
     return file.size <= _SMALL_BYTES
+
+
+async def _whole(store: BlobStore, file: StoredFile) -> bytes:
+    return b"".join([chunk async for chunk in store.stream(file.key, size=file.size)])
 
 
 async def _once(data: bytes) -> AsyncGenerator[bytes, None]:

@@ -102,7 +102,7 @@ class DataPort:
         kind = request.path.removeprefix("/")
         maker = self._makers.get(kind)
         try:
-            if maker is None or request.method != "GET":
+            if maker is None or request.method not in ("GET", "HEAD"):
                 raise NotFound("Not found")
             body = await maker(self._tickets.open(kind, request.query.get("ticket", "")))
         except HyphaError as error:
@@ -117,6 +117,8 @@ async def _send(request: BaseRequest, body: Body) -> StreamResponse:
     sent = 0
     async with aclosing(body.chunks) as chunks:
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         try:
             async for chunk in chunks:
                 async with asyncio.timeout(_WRITE_TIMEOUT_S):

@@ -1,0 +1,55 @@
+"""Requests as gateways hand them to the artifacts service, and what the plans it answers with lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import httpx
+
+from hypha_artifacts.main import ArtifactsService
+from hypha_artifacts.record import Artifact
+from hypha_common.plans import Fetch, HttpCall, Plan, load_plan
+from hypha_common.principal import Permission, Principal, Scope
+from hypha_common.subjects import partition_of, role_verb
+
+__all__ = ["fetch", "plan_for", "somebody"]
+
+
+def somebody(
+    permission: Permission = Permission.READ, workspace: str = "ws-a", scopes: Sequence[str] = ()
+) -> Principal:
+    """Return a user who has a permission in a workspace."""
+    return Principal(id="somebody", scope=Scope({workspace: permission}, extra_scopes=tuple(scopes) or None))
+
+
+async def plan_for(
+    service: ArtifactsService,
+    route: str,
+    artifact: Artifact,
+    *,
+    user: Principal | None = None,
+    method: str = "GET",
+    query: Sequence[tuple[str, str]] = (),
+    headers: Mapping[str, str] = {},
+    **params: str,
+) -> Plan:
+    """Ask for a plan over the bus. Raises what the service raised."""
+    call = HttpCall(
+        route=route,
+        method=method,
+        params={"workspace": artifact.workspace, "alias": artifact.alias, **params},
+        query=list(query),
+        headers=headers,
+        user=(user or somebody(workspace=artifact.workspace)).dump(),
+        workspace=artifact.workspace,
+        base_url="http://hub.example",
+    )
+    subject = role_verb("artifacts", partition_of(artifact.workspace), "http")
+    return load_plan(await service.bus.request(subject, call.dump(), timeout=20))
+
+
+async def fetch(plan: Plan) -> httpx.Response:
+    """Return what is at the address of a plan."""
+    assert isinstance(plan, Fetch)
+    async with httpx.AsyncClient(timeout=30) as http:
+        return await http.get(plan.url, headers=plan.send)
