@@ -39,6 +39,10 @@ def _add_keeping(cli: ServiceCli) -> None:
     verify = cli.add("verify", _verify, "compare rows and objects; prints what is wrong, status 1 where something is")
     verify.add_argument("--deep", action="store_true", help="read all bytes and compare their checksums")
     verify.add_argument("--workspace", metavar="WORKSPACE", help="only of this workspace")
+    export = cli.add("export", _export, "write artifacts with all versions and files to a folder, without secrets")
+    export.add_argument("what", metavar="WORKSPACE[/ALIAS]")
+    export.add_argument("folder", metavar="DIR")
+    export.add_argument("--with-secrets", action="store_true", help="write the artifacts' secrets, too, unsealed")
     for parser in (listing, gc, verify):
         add_json(parser)
 
@@ -76,3 +80,9 @@ def _verify(settings: Settings, parsed: argparse.Namespace) -> int | None:
     from .keeping.operating import verify
 
     return verify(settings, parsed)
+
+
+def _export(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .keeping.operating import export
+
+    return export(settings, parsed)

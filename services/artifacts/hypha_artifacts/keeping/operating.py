@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypha_artifacts.core import Core
@@ -14,6 +15,7 @@ from hypha_common.db import Database
 from hypha_common.errors import Conflict
 from hypha_common.operating import operator_bus, print_rows, run
 
+from .export import Exporter
 from .loose import count_due
 from .orphans import remove_orphans
 from .sweep import Sweep
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from hypha_common.db import Shard
     from hypha_common.settings import Settings
 
-__all__ = ["collect_garbage", "list_artifacts", "open_core", "verify", "with_core"]
+__all__ = ["collect_garbage", "export", "list_artifacts", "open_core", "verify", "with_core"]
 
 _LEASE_TIMEOUT_S = 75.0  # longer than one that a killed process left
 _RETRY_S = 0.25
@@ -97,6 +99,23 @@ def verify(settings: Settings, parsed: argparse.Namespace) -> int | None:
     return with_core(settings, work)
 
 
+def export(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    """Write artifacts to a folder; status 1 where bytes are missing."""
+
+    async def work(core: Core) -> int | None:
+        exporter = Exporter(core, Path(parsed.folder), with_secrets=parsed.with_secrets)
+        await exporter.export(parsed.what)
+        for failure in exporter.failures:
+            print(f"not exported: {failure}", file=sys.stderr)  # noqa: T201 it talks to a person
+        done = exporter.written
+        print(f"{done['artifacts']} artifacts, {done['files']} files, {done['bytes']} bytes")  # noqa: T201
+        return 1 if exporter.failures else None
+
+    if parsed.with_secrets:
+        settings.require("jwt_secret")
+    return with_core(settings, work)
+
+
 def list_artifacts(settings: Settings, parsed: argparse.Namespace) -> int | None:
     """Print the artifacts of a workspace, or all: name, id, type, versions, files, bytes of all versions, state."""
 
@@ -142,7 +161,7 @@ def _tell(done: Counter[str], parsed: argparse.Namespace) -> None:
         print(json.dumps(dict(done)))  # noqa: T201 it talks to a program
         return
     words = [f"{number} {kind.replace('_', ' ')}" for kind, number in sorted(done.items()) if number]
-    print(", ".join(words) or "nothing to do", file=sys.stdout)  # noqa: T201 it talks to a person
+    print(", ".join(words) or "nothing to do")  # noqa: T201 it talks to a person
 
 
 def _tell_report(report: Report, parsed: argparse.Namespace) -> None:
