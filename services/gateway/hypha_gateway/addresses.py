@@ -5,7 +5,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-__all__ = ["origin_of", "peer_address"]
+__all__ = ["is_proxy", "origin_of", "peer_address"]
 
 _PRIVATE = "127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 ::1/128 fc00::/7"
 _PROXY_NETWORKS = tuple(ip_network(network) for network in _PRIVATE.split())
@@ -27,16 +27,17 @@ def peer_address(peer: str, forwarded_for: bytes) -> str:
     public address counts: what stands before it, the sender may have made up.
 
     """
-    if not forwarded_for or not _is_proxy(peer):
+    if not forwarded_for or not is_proxy(peer):
         return _plain(peer)
     hops = [hop.strip() for hop in forwarded_for.decode("latin-1").split(",")]
     for hop in reversed(hops):
-        if hop and not _is_proxy(hop):
+        if hop and not is_proxy(hop):
             return _plain(hop)
     return _plain(hops[0] or peer)
 
 
-def _is_proxy(text: str) -> bool:
+def is_proxy(text: str) -> bool:
+    """Tell whether a peer is one of our proxies: it is, where it is in a private network."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -14,7 +14,7 @@ from hypha_common.settings import Settings
 
 from .addresses import peer_address
 from .gateway import Gateway
-from .http import documents, exception_handlers, middleware, mounts, routes
+from .http import Upstream, documents, exception_handlers, middleware, mounts, routes
 from .stop_signals import stop_signals
 from .websocket.asgi_link import AsgiLink
 from .websocket.session import UPGRADE_CLIENT, WebsocketSession
@@ -48,6 +48,7 @@ def create_app(
         await gateway.start()
         app.state.owner = gateway
         app.state.gateway = gateway.state
+        app.state.upstream = Upstream()
         drains: list[asyncio.Task[None]] = []
         # Another ASGI server waits for streams to end before it tells us to.
         stopping = stop_signals(lambda: drains.append(asyncio.create_task(gateway.drain())))
@@ -56,6 +57,7 @@ def create_app(
                 yield
         finally:
             await gateway.drain()
+            await app.state.upstream.close()
             await gateway.stop()
 
     endpoint = _websocket if websockets else _come_again

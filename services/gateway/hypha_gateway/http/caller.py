@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANONYMOUS",
     "Caller",
+    "anonymous_caller",
     "caller_in",
     "caller_inside",
     "identify",
@@ -113,27 +114,40 @@ def _text(value: bytes) -> str:
         raise Unauthorized(_BAD_CREDENTIALS) from None
 
 
-async def identify(state: GatewayState, scope: HttpScope) -> VerifiedToken | None:
+def anonymous_caller() -> Caller:
+    """Return the caller of a request that has no token."""
+    return _ANONYMOUS_CALLER
+
+
+async def identify(
+    state: GatewayState, scope: HttpScope, *, token: str | None = None, scopes: tuple[str, ...] = ()
+) -> VerifiedToken | None:
     """
     Return what the token of a request says, or None where it has none. Decided once a request.
 
-    Raises Unauthorized for a bad token, PermissionDenied for one that serves other endpoints only.
+    A ``token`` that the request names elsewhere than usual counts before all others. ``scopes`` are the beginnings of
+    extra scopes that the endpoint asks for. Raises Unauthorized for a bad token, PermissionDenied for one that serves
+    other endpoints only.
 
     """
-    if _VERIFIED in scope:
+    if token is None and _VERIFIED in scope:
         known: VerifiedToken | None = scope[_VERIFIED]
         return known
-    token = await _find_token(state, scope)
+    token = token or await _find_token(state, scope)
     if token is not None and not state.revocations_known.is_set():
         raise Unavailable("The server does not know yet which tokens are revoked, please retry")
     verified = None if token is None else await state.authenticator.verify(token)
     if verified is not None:
         check_blocked(state.blocks, verified.principal, "")  # of their address the edge has taken care
-    if verified is not None and is_specialized(verified.extra_scopes):
+    if verified is not None and is_specialized(verified.extra_scopes) and not _serves(verified, scopes):
         names = list(verified.extra_scopes)
         raise PermissionDenied(f"Specialized token with scopes {names} cannot be used for general workspace access.")
     scope[_VERIFIED] = verified
     return verified
+
+
+def _serves(verified: VerifiedToken, scopes: tuple[str, ...]) -> bool:
+    return any(word.startswith(scopes) for word in verified.extra_scopes or ()) if scopes else False
 
 
 async def _find_token(state: GatewayState, scope: HttpScope) -> str | None:
@@ -182,21 +196,29 @@ def identify_at_once(state: GatewayState, scope: HttpScope) -> VerifiedToken | N
     return verified
 
 
-async def caller_in(state: GatewayState, scope: HttpScope, workspace: str) -> Caller:
+async def caller_in(
+    state: GatewayState,
+    scope: HttpScope,
+    workspace: str,
+    *,
+    token: str | None = None,
+    scopes: tuple[str, ...] = (),
+) -> Caller:
     """
     Return the caller of a request whose URL names ``workspace`` (contract 01 §5.4 "whose context").
 
     A token bound to a workspace acts there, whatever the URL says; another one in the URL's workspace if it is
-    ``public`` or readable, else in the user's own; nobody's token in ``ws-anonymous``.
+    ``public`` or readable, else in the user's own; nobody's token in ``ws-anonymous``. For ``token`` and ``scopes`` see
+    :func:`identify`; whoever has a token for some endpoints only owns nothing by it.
 
     """
-    verified = await identify(state, scope)
+    verified = await identify(state, scope, token=token, scopes=scopes)
     if verified is None:
         return _ANONYMOUS_CALLER
     principal = verified.principal
     if verified.workspace is not None:
         return _acting_in(principal, verified.workspace)
-    if workspace == PUBLIC_WORKSPACE or principal.permission(workspace):
+    if workspace == PUBLIC_WORKSPACE or principal.permission(workspace) or is_specialized(verified.extra_scopes):
         return _acting_in(principal, workspace)
     return await _caller_by_ownership(state, principal, workspace)
 

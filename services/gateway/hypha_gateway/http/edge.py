@@ -18,6 +18,7 @@ from .caller import identify_at_once, is_root, verified_of
 from .compression import compressing, is_small
 from .cors import CorsPolicy
 from .denials import note_denial
+from .files.exchange import AS_IT_IS
 from .rate_limit import RateLimiter, request_address
 from .responses import Message, Receive, Scope, Send, discard, send_body, send_error
 
@@ -72,7 +73,7 @@ class HttpEdge:
         answer.path = path
         if origin is not None and not _is_app(path):  # apps say themselves who may read them
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-                status, extra, body = self._cors.preflight(origin)
+                status, extra, body = self._cors.preflight(origin, headers.get(b"access-control-request-headers", b""))
                 await send_body(answer, status, body, b"text/plain; charset=utf-8", extra)
                 return
             answer.extra += self._cors.headers(origin)
@@ -82,7 +83,7 @@ class HttpEdge:
             retry_after = str(max(1, math.ceil(wait_s))).encode()
             await send_body(answer, 429, _TOO_FAST, headers=[(b"retry-after", retry_after)])
             return
-        error = self._unacceptable(path, headers)
+        error = self._unacceptable(scope["method"], path, headers)
         if error is not None:
             answer.extra.append((b"connection", b"close"))
         if error is None and len(state.blocks) and not path.startswith("/health"):
@@ -99,13 +100,14 @@ class HttpEdge:
                 raise  # a broken answer must not look like a whole one
             await send_error(answer, InternalError("Internal server error"))
 
-    def _unacceptable(self, path: str, headers: dict[bytes, bytes]) -> HyphaError | None:
+    def _unacceptable(self, method: str, path: str, headers: dict[bytes, bytes]) -> HyphaError | None:
         if "\x00" in path:  # no id holds it, and databases choke on it
             return BadRequest("Invalid path")
         length = headers.get(b"content-length", b"")
         if length and b"transfer-encoding" in headers:  # a proxy may have seen another end of it than we do
             return BadRequest("A body has one length: Content-Length or Transfer-Encoding, not both")
-        if length.isdigit() and int(length) > self._max_body_bytes:
+        is_file = method == "PUT" and not _is_app(path)  # passed on as it comes, with a limit of its own
+        if length.isdigit() and int(length) > self._max_body_bytes and not is_file:
             return PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes")
         return None
 
@@ -162,7 +164,12 @@ class _Answer:
                 message["headers"] = [*message.get("headers", ()), *self.extra]
             status = message["status"]
             _count(self._method, status if status in _STATUSES else 0, time.perf_counter() - self._began)
-            if not is_small(message.get("headers", ())) and self.path != _STREAM and not _is_app(self.path):
+            if (
+                not is_small(message.get("headers", ()))
+                and self.path != _STREAM
+                and not self._scope.get(AS_IT_IS)
+                and not _is_app(self.path)
+            ):
                 self._send = await compressing(self._scope, self._receive, self._send)
         await self._send(message)
 

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from hypha_common.errors import HyphaError, Unavailable
+from hypha_common.errors import HyphaError, NobodyServes, Unavailable
 from hypha_common.ids import PUBLIC_WORKSPACE
 from hypha_common.subjects import partition_of, role_verb
 
@@ -67,8 +67,25 @@ async def check_gateway(state: GatewayState) -> dict[str, str]:
         raise Unavailable("event_bus: not connected")
     if not state.revocations_known.is_set():
         raise Unavailable("auth: revoked tokens are not known yet")
-    await asyncio.gather(*(_ask(state, name, *question) for name, question in _ROLES.items()))
-    return {**dict.fromkeys(_ROLES, "ready"), "event_bus": "ready", "pubsub": "healthy"}
+    files = asyncio.create_task(_files(state))
+    try:
+        await asyncio.gather(*(_ask(state, name, *question) for name, question in _ROLES.items()))
+    except HyphaError:
+        files.cancel()
+        raise
+    return {**dict.fromkeys(_ROLES, "ready"), "event_bus": "ready", "pubsub": "healthy", "artifacts": await files}
+
+
+async def _files(state: GatewayState) -> str:
+    """Return how it is with files. Calls do without, and a cluster may have no store: no reason to send none here."""
+    subject = role_verb("artifacts", partition_of(PUBLIC_WORKSPACE), "ready")
+    try:
+        await state.bus.request(subject, {}, timeout=PING_TIMEOUT_S)
+    except NobodyServes:
+        return "off" if state.settings.disable_s3 else "away"
+    except HyphaError as error:
+        return error.message
+    return "ready"
 
 
 async def _ask(state: GatewayState, name: str, role: str, partition: int) -> None:

@@ -15,6 +15,7 @@ from hypha_gateway.streaming.endpoint import RpcEndpoint
 from . import apps, assets, health, oauth, pages, workspaces
 from .denials import note_denial
 from .edge import HttpEdge
+from .files import file_routes, s3_routes
 from .jwks import jwks
 from .responses import error_response
 from .service_call import ServiceCalls
@@ -29,6 +30,7 @@ def routes() -> list[Route]:
         Route(
             "/{workspace}/services/{service}/{keys}", ServiceCalls(), methods=["GET", "POST"], name="service_function"
         ),
+        *s3_routes(),  # a bucket may be called as the routes below
         Route("/rpc", RpcEndpoint(), methods=["GET", "POST"]),
         Route("/", pages.landing),
         Route("/index.html", pages.landing),
@@ -49,6 +51,7 @@ def routes() -> list[Route]:
         Route("/{workspace}/services/{service}", workspaces.service),
         Route("/{workspace}/apps/{service}", workspaces.redirect_to_slash, methods=apps.METHODS),
         Route("/{workspace}/apps/{service}/{path:path}", apps.app, methods=apps.METHODS),
+        *file_routes(),
         Route("/{workspace:workspace}", workspaces.redirect_to_slash),
         Route("/{workspace:workspace}/", pages.workspace_page),
     ]

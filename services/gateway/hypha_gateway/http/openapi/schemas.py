@@ -57,6 +57,22 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "uptime_seconds": {"type": "number"},
         },
     },
+    "Artifact": {
+        "type": "object",
+        "required": ["id", "type", "manifest"],
+        "properties": {
+            "id": {"type": "string", "examples": ["ws-user-ada/my-model"]},
+            "type": _TEXT_OR_NULL,
+            "manifest": {"type": ["object", "null"], "description": "what its author says of it"},
+            "versions": {"type": "array", "items": {"type": "object"}},
+            "staging": {"type": ["array", "object", "null"], "description": "what the draft changes"},
+        },
+    },
+    "Done": {
+        "type": "object",
+        "required": ["success"],
+        "properties": {"success": {"type": "boolean"}, "message": {"type": "string"}},
+    },
     "KeySet": {
         "type": "object",
         "required": ["keys"],
@@ -93,6 +109,9 @@ PATH_PARAMETERS = {
     ),
     "keys": "name of a function; dots lead into nested maps",
     "path": "the rest of the path",
+    "alias": "alias of an artifact, or its UUID",
+    "bucket": "the bucket",
+    "key": "key of an object",
     "name": "name of a file",
 }
 
