@@ -24,6 +24,7 @@ from .manager.providers import Providers
 from .manager.service import create_manager
 from .migrate import database_urls, is_current
 from .queues.service import TaskQueues
+from .registry.applications import Applications
 from .registry.resolver import Resolver
 from .registry.usage import Usage
 from .stores import Stores
@@ -67,11 +68,13 @@ class WorkspaceService:
             self.bus, _ROLE, server_base_url=settings.public_base_url, drain_window_s=settings.drain_window,
             missing=self.readiness,
         )  # fmt: skip
-        providers = Providers(host.peer)
-        resolver = Resolver(stores.services, stores.gateways, providers, startup_client=settings.startup_client)
+        providers, applications = Providers(host.peer), Applications(self.bus)
+        resolver = Resolver(
+            stores.services, stores.gateways, providers, applications, startup_client=settings.startup_client
+        )
         manager = create_manager(
-            stores=stores, resolver=resolver, lifetime=lifetime, events=events, providers=providers, bus=self.bus,
-            settings=settings,
+            stores=stores, resolver=resolver, applications=applications, lifetime=lifetime, events=events,
+            providers=providers, bus=self.bus, settings=settings,
         )  # fmt: skip
         host.add_service(manager, addresses=[MANAGER_ADDRESS])
         queues = TaskQueues(stores.queues, self.bus)

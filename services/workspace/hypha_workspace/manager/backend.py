@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from hypha_common.settings import Settings
     from hypha_workspace.events import Events
     from hypha_workspace.lifetime import Lifetime
+    from hypha_workspace.registry.applications import Applications
     from hypha_workspace.registry.resolver import Resolver
     from hypha_workspace.stores import Stores
 
@@ -23,6 +24,7 @@ class Backend:
 
     stores: Stores
     resolver: Resolver
+    applications: Applications
     lifetime: Lifetime
     events: Events
     providers: Providers

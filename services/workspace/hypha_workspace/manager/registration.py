@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 _READ_APP_TIMEOUT_S = 2.0
 _MAX_MUTE = 4096
 _SETUP_TIMEOUT_S = 30.0
+_APP_CLIENT_PREFIX = "_rapp_"
 
 
 class RegistrationMethods:
@@ -48,11 +49,11 @@ class RegistrationMethods:
         Register a service of this client.
 
         A client that does not say to which application its service belongs is asked (the service object may have an
-        `app_id` that clients keep to themselves). That such an application exists is not checked.
+        `app_id` that clients keep to themselves). An application is an artifact of this workspace, and must exist.
 
         Args:
             service: The service info: `id`, `name`, `type`, `description`, `docs`, `app_id`, `config` and
-                `service_schema`.
+                `service_schema`. With `config.skip_app_id_validation` the application need not exist.
             config: Accepted for old clients and ignored.
 
         """
@@ -61,6 +62,7 @@ class RegistrationMethods:
         registration = read_registration(service, workspace=workspace, client_id=client_id, principal=context.principal)
         if registration is None:
             return
+        await self._check_application(registration, registration.id.app)
         reading = self._start_reading_app(registration, context.generation)
         try:
             stored = await self._store(registration, context)
@@ -71,7 +73,7 @@ class RegistrationMethods:
             if reading is not None:
                 reading.cancel()
         if app is not None:
-            registration = await self._move_to_app(registration, app, context)
+            registration = await self._move_to_app(registration, app, stored, context)
         self._announce(registration, stored.replaced)
         if _has_setup(registration) and stored.replaced is None:
             await self._set_up(registration)
@@ -132,9 +134,20 @@ class RegistrationMethods:
         app = found.get("app_id")
         return None if app in (None, "", "*") else str(app)
 
-    async def _move_to_app(self, registration: Registration, app: str, context: Caller) -> Registration:
+    async def _check_application(self, registration: Registration, app: str) -> None:
+        """Raise NotFound where a service names an application that does not exist."""
+        client, config = registration.id.client, registration.info["config"]
+        # What runs an application registers while its artifact is only staged; `built-in` has what the connection has.
+        exempt = registration.is_built_in or client.startswith(_APP_CLIENT_PREFIX)
+        if app != "*" and not exempt and config.get("skip_app_id_validation") is not True:
+            await self._backend.applications.require(registration.id.workspace, app)
+
+    async def _move_to_app(
+        self, registration: Registration, app: str, stored: Registered, context: Caller
+    ) -> Registration:
         try:
             check_app(app)
+            await self._check_application(registration, app)
         except HyphaError:
             await self._services.unregister(
                 registration.id.workspace,
@@ -142,6 +155,8 @@ class RegistrationMethods:
                 registration.id.service,
                 generation=context.generation,
             )
+            if stored.replaced is not None:
+                self._backend.events.emit(registration.id.workspace, "service_removed", stored.replaced)
             raise
         moved = Registration(replace(registration.id, app=app), {**registration.info, "app_id": app})
         await self._store(moved, context)

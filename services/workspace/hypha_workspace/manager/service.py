@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hypha_common.settings import Settings
     from hypha_workspace.events import Events
     from hypha_workspace.lifetime import Lifetime
+    from hypha_workspace.registry.applications import Applications
     from hypha_workspace.registry.resolver import Resolver
     from hypha_workspace.stores import Stores
 
@@ -53,6 +54,7 @@ def create_manager(
     *,
     stores: Stores,
     resolver: Resolver,
+    applications: Applications,
     lifetime: Lifetime,
     events: Events,
     providers: Providers,
@@ -63,6 +65,7 @@ def create_manager(
     backend = Backend(
         stores=stores,
         resolver=resolver,
+        applications=applications,
         lifetime=lifetime,
         events=events,
         providers=providers,

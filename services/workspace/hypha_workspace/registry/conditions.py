@@ -37,6 +37,10 @@ class Conditions:
         else:
             self.equal(column, pattern)
 
+    def unlike(self, column: str, pattern: str) -> None:
+        """Exclude what :meth:`glob` would match."""
+        self._terms.append(f"{column} NOT LIKE {self.add(pattern.translate(_LIKE))}")
+
 
 def is_glob(pattern: str) -> bool:
     return "*" in pattern or "?" in pattern

@@ -3,16 +3,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.errors import BadRequest, HyphaError, NotFound, PermissionDenied
+from hypha_common.errors import BadRequest, HyphaError, NotFound, PermissionDenied, Unavailable
 from hypha_common.ids import DEFAULT_SERVER_ID, PUBLIC_WORKSPACE, Address, ServiceId
 from hypha_common.principal import Permission, Principal
 
+from .applications import Application, Instances
 from .selection import Mode, best, is_load_balanced, least_loaded, native_or_any, read_mode
 from .services import Order, ServiceInfo, ServiceRow
 
 if TYPE_CHECKING:
     from hypha_workspace.manager.providers import Providers
 
+    from .applications import Applications
     from .gateways import Gateways
     from .services import Services
 
@@ -28,14 +30,25 @@ _ORDERED: dict[str, Order] = {"first": "first", "last": "last", "random": "rando
 
 
 class Resolver:
-    """Finds the one service that a caller means: forms of contract 01 §3.7, modes and visibility of §3.8."""
+    """
+    Finds the one service that a caller means: forms of contract 01 §3.7, modes and visibility of §3.8, applications
+    of contract 03 §3.
+
+    """
 
     def __init__(
-        self, services: Services, gateways: Gateways, providers: Providers, *, startup_client: str = DEFAULT_SERVER_ID
+        self,
+        services: Services,
+        gateways: Gateways,
+        providers: Providers,
+        applications: Applications,
+        *,
+        startup_client: str = DEFAULT_SERVER_ID,
     ) -> None:
         self._services = services
         self._gateways = gateways
         self._providers = providers
+        self._applications = applications
         self._startup_client = startup_client
 
     async def resolve(
@@ -65,36 +78,69 @@ class Resolver:
             )
         if wanted.service == "*":
             raise BadRequest(f"Service id must name a service: {service_id}", rpc_type="AssertionError")
-        how = read_mode(mode, workspace=wanted.workspace)
         readable = principal.permission(wanted.workspace) >= Permission.READ
-        rows = await self._candidates(wanted, how, None if readable else workspace)
+        own_workspace = None if readable else workspace
+        why_not = ""
+        if wanted.app == "*":
+            how = read_mode(mode, workspace=wanted.workspace)
+            rows = await self._candidates(wanted, how, own_workspace)
+        else:
+            how, rows, why_not = await self._of_application(wanted, mode, own_workspace)
         if not rows:
-            raise await self._nothing(wanted, readable)
+            raise await self._nothing(wanted, readable, why_not)
         row = await self._choose(rows, wanted, how, gateway, select_timeout_s)
         if not readable:
             row.info["config"]["authorized_workspaces"] = None
         return row.info
 
-    async def _candidates(self, wanted: ServiceId, how: Mode, own_workspace: str | None) -> list[ServiceRow]:
+    async def _of_application(
+        self, wanted: ServiceId, mode: str | None, own_workspace: str | None
+    ) -> tuple[Mode, list[ServiceRow], str]:
+        """
+        Return the mode and the candidates of ``name@app``, and why there are none.
+
+        The manifest is asked only where it makes a difference.
+
+        """
+        how = read_mode(mode or "exact", workspace=wanted.workspace)
+        rows = await self._candidates(wanted, how, own_workspace)
+        if len(rows) == 1 or (rows and mode):
+            return how, rows, ""
+        try:
+            application = await self._applications.find(wanted.workspace, wanted.app)
+        except Unavailable:
+            application, why_not = None, ""
+        else:
+            why_not = _why_not(wanted, application)
+        selection_mode = None if application is None else application.selection_mode
+        how = read_mode(mode or selection_mode or None, workspace=wanted.workspace)
+        if rows:
+            return how, await self._candidates(wanted, how, own_workspace), ""
+        for instances in () if application is None else application.stand_ins(wanted.service):
+            if rows := await self._candidates(wanted, how, own_workspace, instances):
+                break
+        return how, rows, why_not
+
+    async def _candidates(
+        self, wanted: ServiceId, how: Mode, own_workspace: str | None, among: Instances | None = None
+    ) -> list[ServiceRow]:
         # Startup functions may serve what a role serves, such as hypha-login; nobody else may pass for a role.
         startup = self._startup_client if wanted.workspace == PUBLIC_WORKSPACE and wanted.client == "*" else ""
-        if how.kind in _ORDERED:
-            return await self._services.find(
-                wanted, order=_ORDERED[how.kind], limit=1, own_workspace=own_workspace, startup_client=startup
-            )
         limit = _SHOWN if how.kind == "exact" else _MAX_CANDIDATES
         order: Order = "first"
-        if how.kind == "select" and how.criteria != "first_success":
+        if how.kind in _ORDERED:
+            order, limit = _ORDERED[how.kind], 1
+        elif how.kind == "select" and how.criteria != "first_success":
             order, limit = "random", _MAX_ASKED
         return await self._services.find(
-            wanted, order=order, limit=limit, own_workspace=own_workspace, startup_client=startup
+            wanted, order=order, limit=limit, own_workspace=own_workspace, startup_client=startup, among=among
         )
 
-    async def _nothing(self, wanted: ServiceId, readable: bool) -> HyphaError:
-        """Tell an absent service from one that the caller may not see."""
+    async def _nothing(self, wanted: ServiceId, readable: bool, why: str) -> HyphaError:
+        """Tell an absent service from one that the caller may not see; ``why`` is for those who may see all."""
         if not readable and await self._services.find(wanted, limit=1):
             return PermissionDenied(f"Permission denied for non-public service in workspace {wanted.workspace}")
-        return NotFound(f"Service not found: {wanted}")
+        return NotFound(f"Service not found: {wanted}{why if readable else ''}")
 
     async def _choose(
         self, rows: list[ServiceRow], wanted: ServiceId, how: Mode, gateway: str, select_timeout_s: float
@@ -141,3 +187,12 @@ class Resolver:
             return None
         answers = await asyncio.gather(*map(ask, rows))
         return best([answer for answer in answers if answer is not None], how.criteria)
+
+
+def _why_not(wanted: ServiceId, application: Application | None) -> str:
+    """Return what an error text says besides, where nothing runs that stands for ``name@app``."""
+    if application is None:
+        return f" (Application id `{wanted.app}` not found in workspace {wanted.workspace})"
+    if wanted.service not in application.services:
+        return f" (Service id `{wanted.service}` not found in application `{wanted.app}`)"
+    return ""

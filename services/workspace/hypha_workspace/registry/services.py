@@ -14,6 +14,7 @@ from hypha_common.wire import pack, unpack
 from hypha_workspace.manager.service_info import Registration, ServiceInfo
 from hypha_workspace.manager.service_query import ServiceQuery
 
+from .applications import Instances
 from .conditions import Conditions, is_glob, visible
 
 __all__ = ["MAX_LISTED", "Order", "Registered", "ServiceInfo", "ServiceRow", "Services"]
@@ -138,18 +139,24 @@ class Services:
         limit: int = 1000,
         own_workspace: str | None = None,
         startup_client: str = "",
+        among: Instances | None = None,
     ) -> list[ServiceRow]:
         """
         Return services that match; ``*`` and ``?`` in client and service are globs (contract 01 §3.7).
 
         ``startup_client``: where it has one, only its own is returned; else those of roles go before all others.
         ``own_workspace``: only what a caller from there sees who holds no permission on the service's workspace.
+        ``among``: only what stands for the service in an application, whatever its name.
 
         """
         where = Conditions()
-        _locate(where, service.workspace, service.client, service.service)
+        _locate(where, service.workspace, service.client, service.service if among is None else among.names)
         if service.app != "*":
-            where.equal("s.app_id", service.app)
+            where.equal("s.app_id", "*" if among is not None and among.without_app else service.app)
+        if among is not None:
+            where.glob("s.type", among.type)
+            for name in among.but:
+                where.unlike("s.service_id", name)
         if own_workspace is not None:
             visible(where, own_workspace, unlisted=True)
         rank = "0"
