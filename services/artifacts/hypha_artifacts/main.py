@@ -18,9 +18,11 @@ from .applications import Applications
 from .core import Core
 from .data_port import DataPort
 from .http.archives import ArchiveRoutes
+from .http.metadata import Metadata
 from .http.routes import HttpRoutes
 from .keeping.sweep import Sweep
 from .manager.lifecycle import lifecycle_methods
+from .manager.listing import Listing
 from .migrate import database_urls, is_current
 
 __all__ = ["ArtifactsService", "run"]
@@ -83,6 +85,7 @@ class ArtifactsService:
             Service.of(
                 "artifact-manager",
                 *lifecycle_methods(self.core),
+                Listing(self.core),
                 name="Artifact Manager",
                 description="Artifacts: versioned manifests with files, in collections.",
                 visibility="public",
@@ -93,6 +96,7 @@ class ArtifactsService:
     def _routes(self) -> HttpRoutes:
         routes = HttpRoutes()
         routes.add(ArchiveRoutes(self.core, self.data_port).handlers())
+        routes.add(Metadata(self.core).handlers())
         return routes
 
     def _ended(self, task: asyncio.Task[None]) -> None:

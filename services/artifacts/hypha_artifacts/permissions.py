@@ -14,7 +14,7 @@ from hypha_common.principal import Permission, Principal
 
 from .actor import Actor
 
-__all__ = ["LEVELS", "READ_OPERATIONS", "expand", "grants", "holds", "workspace_level"]
+__all__ = ["LEVELS", "READ_OPERATIONS", "expand", "grants", "holds", "levels_with", "names", "workspace_level"]
 
 _R = ("read", "get_file", "list_files", "list", "search_vectors", "get_vector")
 _RW = (
@@ -68,7 +68,12 @@ def grants(permissions: Mapping[str, Any] | None, operation: str, actor: Actor) 
     """Tell whether a permission map lets somebody do ``operation``."""
     if not permissions:
         return False
-    return any(name in permissions and operation in expand(permissions[name]) for name in _names(actor))
+    return any(name in permissions and operation in expand(permissions[name]) for name in names(actor))
+
+
+def levels_with(operation: str) -> list[str]:
+    """Return the levels that include an operation."""
+    return [level for level, operations in LEVELS.items() if operation in operations]
 
 
 def workspace_level(operation: str) -> Permission:
@@ -81,7 +86,7 @@ def holds(actor: Actor, needed: Permission, workspace: str) -> bool:
     return actor.principal.permission(workspace) >= needed
 
 
-def _names(actor: Actor) -> Iterator[str]:
+def names(actor: Actor) -> Iterator[str]:
     """Yield the keys of a permission map that stand for an actor, in the order in which they are asked."""
     principal: Principal = actor.principal
     known = [name for name in (principal.id, principal.parent, principal.email) if name]
