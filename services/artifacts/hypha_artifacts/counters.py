@@ -23,6 +23,7 @@ _ADD = """
     UPDATE artifacts a SET view_count = a.view_count + n.views, download_count = a.download_count + n.downloads
     FROM unnest($1::uuid[], $2::float8[], $3::float8[]) AS n (id, views, downloads) WHERE a.id = n.id
 """
+_RESET = "UPDATE artifacts SET view_count = 0, download_count = 0 WHERE id = $1"
 
 
 class Counters:
@@ -36,6 +37,9 @@ class Counters:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._pending: dict[UUID, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._flushing = asyncio.Lock()
+        self.flushes = 0  # where it changed while a row was read, pending() may not go with that row
+        self._writing: dict[UUID, list[float]] = {}  # on their way: neither pending nor known to be written
 
     def viewed(self, artifact: UUID, times: float = 1.0) -> None:
         self._pending[artifact][0] += times
@@ -47,11 +51,18 @@ class Counters:
     def pending(self, artifact: UUID) -> tuple[float, float]:
         """Return the views and downloads that are not written yet, for answers that should tell of them."""
         views, downloads = self._pending.get(artifact, (0.0, 0.0))
-        return views, downloads
+        more_views, more_downloads = self._writing.get(artifact, (0.0, 0.0))
+        return views + more_views, downloads + more_downloads
 
     def forget(self, artifact: UUID) -> None:
         """Drop what is not written: the counters have been set."""
         self._pending.pop(artifact, None)
+
+    async def reset(self, artifact: UUID) -> None:
+        """Begin to count anew."""
+        async with self._flushing:  # what is on its way must not arrive afterwards
+            self.forget(artifact)
+            await self._database.for_partition(partition_in(artifact)).execute(_RESET, artifact)
 
     async def run(self) -> None:
         """Write for as long as the process lasts."""
@@ -61,7 +72,16 @@ class Counters:
 
     async def flush(self) -> None:
         """Write what is pending; what cannot be written stays."""
-        pending, self._pending = self._pending, defaultdict(lambda: [0.0, 0.0])
+        async with self._flushing:
+            pending, self._pending = self._pending, defaultdict(lambda: [0.0, 0.0])
+            self._writing = pending
+            try:
+                await self._write(pending)
+            finally:
+                self._writing = {}
+                self.flushes += bool(pending)
+
+    async def _write(self, pending: dict[UUID, list[float]]) -> None:
         by_shard: dict[Shard, list[UUID]] = defaultdict(list)
         for artifact in pending:
             by_shard[self._database.for_partition(partition_in(artifact))].append(artifact)

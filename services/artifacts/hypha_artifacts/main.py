@@ -21,6 +21,7 @@ from .http.archives import ArchiveRoutes
 from .http.metadata import Metadata
 from .http.routes import HttpRoutes
 from .keeping.sweep import Sweep
+from .manager.departures import Departures
 from .manager.lifecycle import lifecycle_methods
 from .manager.listing import Listing
 from .migrate import database_urls, is_current
@@ -70,7 +71,15 @@ class ArtifactsService:
             host.add_service(service)
         stack.push_async_callback(host.close)
         await host.start()
-        for work in (LoopWatch().run(), self._watch(), self.core.counters.run(), Sweep(self.core).run()):
+        departures = Departures(self.core)
+        await departures.listen()
+        for work in (
+            LoopWatch().run(),
+            self._watch(),
+            self.core.counters.run(),
+            Sweep(self.core).run(),
+            departures.run(),
+        ):
             task = asyncio.create_task(work)
             task.add_done_callback(self._ended)
             stack.callback(task.cancel)

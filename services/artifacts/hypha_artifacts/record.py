@@ -10,7 +10,7 @@ from uuid import UUID
 from .permissions import expand
 from .reference import ArtifactName
 
-__all__ = ["Artifact", "Draft", "Parent", "Version", "draft_of", "load_json", "present"]
+__all__ = ["Artifact", "Draft", "Parent", "Version", "draft_of", "load_json", "parent_of", "present"]
 
 NEW_VERSION = "new_version"
 EDIT_VERSION = "edit_version"
@@ -84,6 +84,11 @@ class Artifact:
     @property
     def permissions(self) -> Mapping[str, Any]:
         return self.config.get("permissions") or {}
+
+
+def parent_of(artifact: Artifact) -> Parent:
+    """Return a collection as its children see it."""
+    return Parent(artifact.id, artifact.name, artifact.config)
 
 
 def load_json(text: str | None) -> Any:

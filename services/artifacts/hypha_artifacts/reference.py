@@ -10,7 +10,7 @@ from hypha_common.errors import BadRequest
 from hypha_common.ids import is_text
 from hypha_common.subjects import PARTITIONS, partition_of
 
-__all__ = ["ArtifactName", "Reference", "new_uuid", "parse_reference", "partition_in"]
+__all__ = ["ArtifactName", "Reference", "first_uuid_now", "new_uuid", "parse_reference", "partition_in"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -58,6 +58,11 @@ def new_uuid(workspace: str) -> UUID:
     milliseconds = time.time_ns() // 1_000_000
     number = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
     return UUID(int=number & ~(PARTITIONS - 1) | partition_of(workspace))
+
+
+def first_uuid_now() -> UUID:
+    """Return what is smaller than every UUID that :func:`new_uuid` makes from now on, and larger than earlier ones."""
+    return UUID(int=time.time_ns() // 1_000_000 << 80)
 
 
 def partition_in(identifier: UUID) -> int:

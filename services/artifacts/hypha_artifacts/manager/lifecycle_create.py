@@ -1,42 +1,35 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from asyncpg import ForeignKeyViolationError
-
-from hypha_artifacts.access import check
 from hypha_artifacts.actor import Actor
 from hypha_artifacts.addresses import as_switch
-from hypha_artifacts.record import Artifact, Parent
+from hypha_artifacts.record import Artifact, parent_of
 from hypha_artifacts.reference import ArtifactName, new_uuid
 from hypha_artifacts.versions import STAGE
-from hypha_common.errors import BadRequest, Conflict, NotFound
+from hypha_common.errors import BadRequest
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
-from .alias_patterns import expand_pattern, random_alias
-from .aliases import check_alias, is_pattern, read_target
+from .aliases import read_target
 from .answers import answer_draft
 from .commits import FIRST_COMMENT, read_version_name
 from .configs import complete_config, read_config
-from .creations import Creation, Creations
+from .creations import Creation
+from .creator import Creator, already_exists
 from .documents import check_text
-from .gates import check_child, check_mutate, check_root
+from .gates import check_child, check_root
 from .manifests import read_manifest, read_type
 from .readings import Readings
 from .schemas import check_against
-from .sealing import Sealing
 from .secret_values import read_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from uuid import UUID
 
     from hypha_artifacts.core import Core
 
 __all__ = ["CreateMethods"]
-
-_CANDIDATES, _ATTEMPTS = 10, 10  # of made up aliases
 
 
 class CreateMethods:
@@ -44,9 +37,8 @@ class CreateMethods:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._creations = Creations(core.rows)
+        self._creator = Creator(core)
         self._readings = Readings(core.rows)
-        self._sealing = Sealing(core.settings)
 
     @rpc_method
     async def create(
@@ -96,14 +88,8 @@ class CreateMethods:
             ArtifactName(place, ""), parent, actor, is_draft,
             kind=type, manifest=manifest, config=config, secrets=secrets, version=version, comment=comment,
         )  # fmt: skip
-        if wanted is None or is_pattern(wanted):
-            made = await self._insert_new(made, self._maker(wanted, made, parent, actor))
-        else:
-            name = ArtifactName(place, check_alias(wanted))
-            made = await self._insert(
-                replace(made, name=name), actor, overwrite=bool(as_switch("overwrite", overwrite))
-            )
-        return answer_draft(await self._readings.find(made.id), self._core.counters)
+        identifier = await self._make(made, wanted, parent, actor, overwrite=bool(as_switch("overwrite", overwrite)))
+        return answer_draft(await self._readings.find(identifier), self._core.counters)
 
     async def _parent(self, parent_id: object, workspace: str | None, actor: Actor, *, stage: bool) -> Artifact | None:
         """Return the collection that is named. Raises NotFound, PermissionDenied, BadRequest for another workspace."""
@@ -115,7 +101,7 @@ class CreateMethods:
                 f"Specified workspace '{workspace}' does not match parent's workspace '{parent.workspace}'. "
                 "Child artifacts must be created in the same workspace as their parent."
             )
-        check_child(as_parent(parent), actor, stage=stage)
+        check_child(parent_of(parent), actor, stage=stage)
         return parent
 
     def _read(
@@ -143,79 +129,24 @@ class CreateMethods:
             stage=is_draft,
         )
 
-    async def _insert(self, made: Creation, actor: Actor, *, overwrite: bool) -> Creation:
-        """Make an artifact of a given name. Raises Conflict (FileExistsError) where there is one."""
-        while not await self._try(made):
-            existing = await self._core.rows.find(made.name)
+    async def _make(
+        self, made: Creation, alias: str | None, parent: Artifact | None, actor: Actor, *, overwrite: bool
+    ) -> UUID:
+        """Make the artifact, or replace the one of its name, and return the UUID. Raises Conflict (FileExistsError)."""
+        while True:
+            created = await self._creator.create(made, alias, parent, actor)
+            if created is not None:
+                return created.id
+            existing = await self._core.rows.find(ArtifactName(made.name.workspace, str(alias)))
             if existing is None:  # removed in the meantime
                 continue
             if not overwrite:
-                raise _exists(existing, made)
-            async with self._core.rows.shard(made.name).transaction() as connection:
+                raise already_exists(existing, made)
+            async with self._core.rows.shard(existing.id).transaction() as connection:
                 locked = await self._core.rows.lock(connection, existing.id)
                 if locked is None:
                     continue
-                if _parent_id(locked) != made.parent_id:
-                    raise _exists(locked, made)
-                check(locked, "edit", actor)
-                check_mutate(locked, actor)
-                if children := await self._creations.count_children(connection, locked):
-                    raise BadRequest(
-                        f"Cannot overwrite artifact '{locked.name}' as it has {children} child artifacts. "
-                        "Remove the children first or use a different alias."
-                    )
-                made = replace(made, id=locked.id)
-                await self._creations.reset(connection, made, self._sealed(made))
-            self._core.counters.forget(locked.id)
-            return made
-        return made
-
-    async def _insert_new(self, made: Creation, make_alias: Callable[[], str]) -> Creation:
-        """Make an artifact of a name that nothing has. Raises Conflict (RuntimeError) where none is found."""
-        workspace = made.name.workspace
-        for _ in range(_ATTEMPTS):
-            candidates = list(dict.fromkeys(make_alias() for _ in range(_CANDIDATES)))
-            taken = await self._creations.taken(workspace, candidates)
-            for alias in candidates:
-                named = replace(made, name=ArtifactName(workspace, alias))
-                if alias not in taken and await self._try(named):
-                    return named
-        raise Conflict("Could not generate a unique alias within the maximum attempts.")
-
-    async def _try(self, made: Creation) -> bool:
-        try:
-            return await self._creations.insert(made, self._sealed(made))
-        except ForeignKeyViolationError:
-            raise NotFound("The parent artifact was deleted.") from None
-
-    def _sealed(self, made: Creation) -> bytes | None:
-        return self._sealing.seal(made.id, made.secrets) if made.secrets else None
-
-    def _maker(self, pattern: str | None, made: Creation, parent: Artifact | None, actor: Actor) -> Callable[[], str]:
-        if pattern is None:
-            return random_alias
-        parts = {} if parent is None else parent.config.get("id_parts") or {}
-        workspace, user_id = made.name.workspace, actor.principal.id
-
-        def expand() -> str:
-            return expand_pattern(pattern, uuid=new_uuid(workspace), user_id=user_id, config=made.config, parts=parts)
-
-        return expand
-
-
-def as_parent(artifact: Artifact) -> Parent:
-    """Return a collection as its children see it."""
-    return Parent(artifact.id, artifact.name, artifact.config)
-
-
-def _parent_id(artifact: Artifact) -> Any:
-    return None if artifact.parent is None else artifact.parent.id
-
-
-def _exists(existing: Artifact, made: Creation) -> Conflict:
-    elsewhere = " under a different parent artifact" if _parent_id(existing) != made.parent_id else ""
-    return Conflict(
-        f"Artifact with alias '{existing.alias}' already exists{elsewhere}, please choose a different alias or remove "
-        f"the existing artifact (ID: {existing.name}).",
-        rpc_type="FileExistsError",
-    )
+                await self._creator.check_replaced(connection, locked, made, actor)
+                await self._creator.replace(connection, locked, made)
+            self._core.counters.forget(existing.id)
+            return existing.id

@@ -65,7 +65,11 @@ async def read_artifact(
     silent: bool = False,
 ) -> dict[str, Any]:
     """Return what ``read`` answers. Raises NotFound, PermissionDenied, BadRequest for a version there is not."""
-    reading = await readings.find(parse_reference(artifact_id, actor.workspace), artifact_id)
+    reference = parse_reference(artifact_id, actor.workspace)
+    flushes = core.counters.flushes
+    reading = await readings.find(reference, artifact_id)
+    if core.counters.flushes != flushes:
+        reading = await readings.find(reference, artifact_id)
     artifact = reading.artifact
     check(artifact, "read", actor)
     # What was never published is nothing but a draft.
