@@ -19,6 +19,7 @@ from .core import Core
 from .data_port import DataPort
 from .http.archives import ArchiveRoutes
 from .http.metadata import Metadata
+from .files.part import FilesPart
 from .http.routes import HttpRoutes
 from .keeping.sweep import Sweep
 from .manager.departures import Departures
@@ -45,6 +46,7 @@ class ArtifactsService:
         self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
         self.core = Core.of(settings, self.bus, self._database)
         self.data_port = DataPort(settings)
+        self._files = FilesPart(self.core)
         self.missing = ["starting"]
 
     def readiness(self) -> list[str]:
@@ -95,6 +97,7 @@ class ArtifactsService:
                 "artifact-manager",
                 *lifecycle_methods(self.core),
                 Listing(self.core),
+                *self._files.services(),
                 name="Artifact Manager",
                 description="Artifacts: versioned manifests with files, in collections.",
                 visibility="public",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import asyncpg
+
 from hypha_artifacts.record import EDIT_VERSION
 from hypha_common.errors import BadRequest, Conflict
 
@@ -104,13 +106,16 @@ async def check_folders(connection: PoolConnectionProxy[Record], draft: Draft, p
 async def stage(connection: PoolConnectionProxy[Record], draft: Draft, files: Sequence[StagedFile]) -> None:
     """Put files, of different paths, into a draft. Raises Conflict where one would be a file and a folder at once."""
     await check_folders(connection, draft, [file.path for file in files])
-    await connection.execute(
-        _STAGE,
-        draft.artifact,
-        [file.path for file in files],
-        [file.blob for file in files],
-        [file.weight for file in files],
-    )
+    try:
+        await connection.execute(
+            _STAGE,
+            draft.artifact,
+            [file.path for file in files],
+            [file.blob for file in files],
+            [file.weight for file in files],
+        )
+    except asyncpg.ForeignKeyViolationError:
+        raise Conflict("Writing the file took too long; what was written is gone.") from None
 
 
 async def unstage(connection: PoolConnectionProxy[Record], draft: Draft, path: str) -> None:
