@@ -78,13 +78,10 @@ def encoded(content: object, kind: str, encoding: str) -> bytes:
 
 
 def _text(data: bytes, encoding: str, *, cut_before: bool, cut_behind: bool) -> str:
+    decoder = codecs.getincrementaldecoder(encoding)("replace" if cut_before else "strict")
     try:
-        return data.decode(encoding)
+        return decoder.decode(data, final=not cut_behind)
     except UnicodeDecodeError as error:
-        if cut_before:
-            return data.decode(encoding, "replace")
-        if cut_behind and error.end == len(data):
-            return data[: error.start].decode(encoding)
         raise BadRequest(
             f"The file is not {encoding} text ({error.reason}); read it with format='binary' or 'base64'."
         ) from None
