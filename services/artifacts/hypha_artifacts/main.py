@@ -17,9 +17,9 @@ from hypha_common.telemetry import LoopWatch, serve_status
 from .applications import Applications
 from .core import Core
 from .data_port import DataPort
+from .files.part import FilesPart
 from .http.archives import ArchiveRoutes
 from .http.metadata import Metadata
-from .files.part import FilesPart
 from .http.routes import HttpRoutes
 from .keeping.sweep import Sweep
 from .manager.departures import Departures

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import gmtime, strftime
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 __all__ = ["ALGORITHM", "UNSIGNED", "Credentials", "canonical_query", "presign", "signature", "signing_key"]
 
@@ -43,10 +43,12 @@ def presign(
     ``query`` is signed, too; so are ``headers``, which whoever uses the address has to send besides ``Host``.
 
     """
-    parts = urlsplit(url)
+    # Not by urlsplit: "?" and "#" are characters of the path here.
+    scheme, _, rest = url.partition("://")
+    host, _, raw_path = rest.partition("/")
     stamp = strftime("%Y%m%dT%H%M%SZ", gmtime(now))
     scope = f"{stamp[:8]}/{credentials.region}/s3/aws4_request"
-    signed = sorted([("host", parts.netloc), *((name.lower(), value.strip()) for name, value in headers)])
+    signed = sorted([("host", host), *((name.lower(), value.strip()) for name, value in headers)])
     parameters = [
         *query,
         ("X-Amz-Algorithm", ALGORITHM),
@@ -56,9 +58,9 @@ def presign(
         ("X-Amz-SignedHeaders", ";".join(name for name, _ in signed)),
     ]
     text = canonical_query(parameters)
-    path = quote(parts.path, safe="/-._~")
+    path = quote(f"/{raw_path}", safe="/-._~")
     mark = signature(method, path, text, signed, UNSIGNED, stamp, credentials)
-    return f"{parts.scheme}://{parts.netloc}{path}?{text}&X-Amz-Signature={mark}"
+    return f"{scheme}://{host}{path}?{text}&X-Amz-Signature={mark}"
 
 
 def signature(
