@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .blobs import BlobStore
 
-__all__ = ["MAX_EXPIRES_S", "OWN_KEY_ID", "Addresses", "as_expiry", "as_switch", "own_credentials"]
+__all__ = ["MAX_EXPIRES_S", "OWN_KEY_ID", "Addresses", "as_expiry", "as_switch", "own_credentials", "own_secrets"]
 
 OWN_KEY_ID = "hypha"  # access key id of addresses that this cluster signs for its own /s3
 MAX_EXPIRES_S = 7 * 86400  # of a signature in a query
@@ -83,8 +83,13 @@ class Addresses:
 
 def own_credentials(settings: Settings) -> Credentials:
     """Return what signs, and verifies, addresses of our own ``/s3``: known to whoever knows the cluster's secret."""
-    secret = hmac.new(settings.jwt_secret.encode(), b"hypha: addresses of files", hashlib.sha256).hexdigest()
-    return Credentials(OWN_KEY_ID, secret, settings.region_name)
+    return Credentials(OWN_KEY_ID, next(own_secrets(settings)), settings.region_name)
+
+
+def own_secrets(settings: Settings) -> Iterator[str]:
+    """Yield what may have signed addresses of our own: the cluster's secret may have been changed since."""
+    for known in (settings.jwt_secret, *settings.jwt_previous_secrets):
+        yield hmac.new(known.encode(), b"hypha: addresses of files", hashlib.sha256).hexdigest()
 
 
 def as_switch(name: str, value: object) -> bool | None:

@@ -26,6 +26,7 @@ from .manager.departures import Departures
 from .manager.lifecycle import lifecycle_methods
 from .manager.listing import Listing
 from .migrate import database_urls, is_current
+from .workspace_files import WorkspaceFiles
 
 __all__ = ["ArtifactsService", "run"]
 
@@ -45,6 +46,7 @@ class ArtifactsService:
         self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
         self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
         self.core = Core.of(settings, self.bus, self._database)
+        self.workspace_files = WorkspaceFiles(self.core)
         self.data_port = DataPort(settings)
         self._files = FilesPart(self.core)
         self.missing = ["starting"]
@@ -81,6 +83,7 @@ class ArtifactsService:
             self.core.counters.run(),
             Sweep(self.core).run(),
             departures.run(),
+            self.workspace_files.expiry.run(),
         ):
             task = asyncio.create_task(work)
             task.add_done_callback(self._ended)
@@ -102,13 +105,15 @@ class ArtifactsService:
                 description="Artifacts: versioned manifests with files, in collections.",
                 visibility="public",
                 config={"require_context": True},
-            )
+            ),
+            self.workspace_files.service(),
         ]
 
     def _routes(self) -> HttpRoutes:
         routes = HttpRoutes()
         routes.add(ArchiveRoutes(self.core, self.data_port).handlers())
         routes.add(Metadata(self.core).handlers())
+        self.workspace_files.add_to(routes)
         return routes
 
     def _ended(self, task: asyncio.Task[None]) -> None:

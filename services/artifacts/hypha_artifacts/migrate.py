@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "database_urls", "is_current", "migrate"]
 
-HEAD = "0004"  # newest revision under migrations/versions; revisions sort by name
+HEAD = "0005"  # newest revision under migrations/versions; revisions sort by name
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _VERSION_TABLE = "artifacts_schema"

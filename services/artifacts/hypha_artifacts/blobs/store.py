@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hypha_common.settings import Settings
 
-__all__ = ["BlobStore", "StoredBlob"]
+__all__ = ["BlobStore", "Page", "Part", "StoredBlob"]
 
 _MAX_DELETED_AT_ONCE = 1000  # of DeleteObjects
 _MAX_STREAMS = 100
@@ -32,6 +32,25 @@ class StoredBlob:
     etag: str  # without quotes
     modified_at: float  # Unix time, seconds
     content_type: str | None = None  # None in listings
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a listing; ``next`` is where it goes on, empty where it does not."""
+
+    objects: list[StoredBlob]
+    folders: list[str]  # prefixes up to and with the delimiter
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a multipart upload."""
+
+    number: int
+    size: int
+    etag: str  # without quotes
+    modified_at: float  # Unix time, seconds
 
 
 class BlobStore:
@@ -160,12 +179,45 @@ class BlobStore:
                 )
             found = answer.get("Contents", ())
             for entry in found:
-                yield StoredBlob(
-                    entry["Key"], entry["Size"], entry.get("ETag", "").strip('"'), entry["LastModified"].timestamp()
-                )
+                yield _listed(entry)
             if not answer.get("IsTruncated") or not found:
                 return
             after = found[-1]["Key"]
+
+    async def page(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        after: str = "",
+        token: str = "",
+        marker: str | None = None,
+        limit: int = 1000,
+    ) -> Page:
+        """
+        List some of the objects below a prefix, and what their keys have in common up to the next delimiter.
+
+        A listing goes on at the ``token`` that the page before gave, or at its ``marker`` where one is given, if only
+        an empty one: as version 1 of the S3 API does.
+
+        """
+        wanted: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": limit}
+        wanted |= {"Delimiter": delimiter} if delimiter else {}
+        with _translated():
+            if marker is None:
+                wanted |= {"StartAfter": after} if after else {}
+                wanted |= {"ContinuationToken": token} if token else {}
+                answer = await self._client.list_objects_v2(**wanted)
+            else:
+                answer = await self._client.list_objects(**wanted, Marker=marker)
+        objects = [_listed(entry) for entry in answer.get("Contents", ())]
+        folders = [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())]
+        following = ""
+        if answer.get("IsTruncated"):
+            following = answer.get("NextContinuationToken") or answer.get("NextMarker") or max(
+                [*folders, *(found.key for found in objects)], default=""
+            )  # fmt: skip
+        return Page(objects, folders, following)
 
     async def begin_upload(self, key: str, *, content_type: str) -> str:
         """Begin a multipart upload and return the store's id of it."""
@@ -182,6 +234,17 @@ class BlobStore:
                 Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}
             )
         return str(answer.get("ETag", "")).strip('"')
+
+    async def parts(self, key: str, upload_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Part]:
+        """Return parts of an upload that have arrived, those with numbers above ``after``. Raises NotFound."""
+        with _translated():
+            answer = await self._client.list_parts(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumberMarker=after, MaxParts=limit
+            )
+        return [
+            Part(part["PartNumber"], part["Size"], part["ETag"].strip('"'), part["LastModified"].timestamp())
+            for part in answer.get("Parts", ())
+        ]
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
         """Forget the parts of an upload; one that is not known is no error."""
@@ -260,6 +323,11 @@ def _check_piece(status: int, *, is_piece: bool) -> None:
         raise NotFound("The store has no such object")
     if status != 206 and not (status == 200 and is_piece):
         raise Unavailable(f"The store failed: {status}")
+
+
+def _listed(entry: dict[str, Any]) -> StoredBlob:
+    etag = entry.get("ETag", "").strip('"')
+    return StoredBlob(entry["Key"], entry["Size"], etag, entry["LastModified"].timestamp())
 
 
 def _client_for(endpoint: str, credentials: Credentials) -> Any:
