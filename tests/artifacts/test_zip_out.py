@@ -133,7 +133,7 @@ async def test_many_small_files(services: ArtifactsService) -> None:
 @pytest.mark.parametrize("scope", ["get_file:ws-a/x:*", "put_file:ws-a/x:a.txt"])
 async def test_tokens_of_single_files_open_no_archive(services: ArtifactsService, scope: str) -> None:
     artifact = await add_artifact(services.core, files=FILES)
-    for route in ("artifact_zip",):
+    for route in ("artifact_zip", "artifact_zip_files"):
         with pytest.raises(PermissionDenied, match="single files only"):
             await plan_for(services, route, artifact, user=somebody(Permission.ADMIN, scopes=[scope]), path="a.zip")
 

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 from hypha_artifacts.addresses import as_switch
 from hypha_artifacts.archives.file_rows import FileRows, FileSet
+from hypha_artifacts.archives.zip_in import ZipIn
 from hypha_artifacts.archives.zip_out import ZipOut
 from hypha_artifacts.blobs import check_path
+from hypha_artifacts.blobs.layout import content_type_of
 from hypha_common.errors import NotFound
-from hypha_common.plans import Fetch, HttpCall, Plan
+from hypha_common.plans import Fetch, HttpCall, Plan, Reply
 
 from .disposition import attachment
 from .visitor import find_for
@@ -16,6 +18,7 @@ from .visitor import find_for
 if TYPE_CHECKING:
     from hypha_artifacts.core import Core
     from hypha_artifacts.data_port import DataPort
+    from hypha_artifacts.record import Artifact
 
 __all__ = ["ArchiveRoutes"]
 
@@ -27,15 +30,18 @@ class ArchiveRoutes:
         self._core = core
         self._port = port
         self._rows = FileRows(core.database)
+        self._zip_in = ZipIn(core.store)
         port.add(ZipOut.KIND, ZipOut(core).make)
+        port.add(ZipIn.MEMBER, self._zip_in.make)
+        port.add(ZipIn.LISTING, self._zip_in.make_listing)
 
     def handlers(self) -> Mapping[str, Callable[[HttpCall], Awaitable[Plan]]]:
-        return {"artifact_zip": self.create_zip}
+        return {"artifact_zip": self.create_zip, "artifact_zip_files": self.look_into_zip}
 
     async def create_zip(self, call: HttpCall) -> Plan:
         """Answer with an archive of all files, or of those that are named."""
         artifact = await find_for(call, self._core.access)
-        files = FileSet.of(artifact, call.first("version") or None, as_switch("stage", call.first("stage", "false")))
+        files = _files_of(artifact, call)
         named = [check_path(path) for name, path in call.query if name == "file"]
         paths = sorted(set(named), key=str.encode) if named else None
         if paths is not None:
@@ -52,3 +58,45 @@ class ArchiveRoutes:
                 ("cache-control", "private, no-cache"),
             ],
         )
+
+    async def look_into_zip(self, call: HttpCall) -> Plan:
+        """Answer with a folder or a file inside an archive: ``…/~/inner``, or named by ``path``."""
+        artifact = await find_for(call, self._core.access)
+        outer, _, inner = f"{call.params.get('path', '')}/".partition("/~/")
+        path, inner = check_path(outer.rstrip("/")), inner[:-1] or call.first("path").removeprefix("/")
+        row = await self._rows.find(_files_of(artifact, call), path)
+        size = row.size if row is not None else None
+        if row is not None and size is None:
+            stored = await self._core.store.head(row.key)
+            size = None if stored is None else stored.size
+        if row is None or size is None:
+            raise NotFound(f"ZIP file not found: {path}", rpc_type="FileNotFoundError")
+        if not inner or inner.endswith("/"):
+            return await self._listing(row.key, size, inner)
+        return await self._member(row.key, size, inner)
+
+    async def _listing(self, key: str, size: int, folder: str) -> Plan:
+        listing = await self._zip_in.listing(key, size, folder)
+        headers = [("content-type", "application/json")]
+        if listing is not None:
+            return Reply(headers=headers, body=listing)
+        order = {"key": key, "size": size, "folder": folder}
+        return Fetch(self._port.address(ZipIn.LISTING, order), headers=headers)
+
+    async def _member(self, key: str, size: int, inner: str) -> Plan:
+        missing = f"File not found inside ZIP: {inner}"
+        member = await self._zip_in.find(key, size, inner)
+        if member is None:
+            raise NotFound(missing, rpc_type="FileNotFoundError")
+        return Fetch(
+            self._port.address(ZipIn.MEMBER, await self._zip_in.order(key, size, member)),
+            headers=[
+                ("content-type", content_type_of(inner)),
+                ("content-disposition", attachment(inner.rpartition("/")[2])),
+            ],
+            missing=missing,
+        )
+
+
+def _files_of(artifact: Artifact, call: HttpCall) -> FileSet:
+    return FileSet.of(artifact, call.first("version") or None, as_switch("stage", call.first("stage", "false")))
