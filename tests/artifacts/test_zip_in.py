@@ -174,7 +174,7 @@ async def test_failures_are_not_kept(services: ArtifactsService) -> None:
 
 
 async def test_fields_of_8_bytes(services: ArtifactsService) -> None:
-    """An archive of the standard library that uses them whatever the sizes, its directory not in the first bytes read."""
+    """An archive of the standard library that uses them whatever the sizes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as zipped:
         with zipped.open(zipfile.ZipInfo("wide"), "w", force_zip64=True) as member:
