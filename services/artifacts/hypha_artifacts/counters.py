@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -54,15 +56,22 @@ class Counters:
         more_views, more_downloads = self._writing.get(artifact, (0.0, 0.0))
         return views + more_views, downloads + more_downloads
 
-    def forget(self, artifact: UUID) -> None:
-        """Drop what is not written: the counters have been set."""
-        self._pending.pop(artifact, None)
-
     async def reset(self, artifact: UUID) -> None:
         """Begin to count anew."""
-        async with self._flushing:  # what is on its way must not arrive afterwards
-            self.forget(artifact)
+        async with self.setting(artifact):
             await self._database.for_partition(partition_in(artifact)).execute(_RESET, artifact)
+
+    @asynccontextmanager
+    async def setting(self, artifact: UUID) -> AsyncIterator[None]:
+        """
+        Let the body set the counters of an artifact: what was counted before does not arrive afterwards.
+
+        To be entered before the row is locked, which the writing of counts may wait for.
+
+        """
+        async with self._flushing:
+            yield
+            self._pending.pop(artifact, None)
 
     async def run(self) -> None:
         """Write for as long as the process lasts."""

@@ -142,11 +142,11 @@ class CreateMethods:
                 continue
             if not overwrite:
                 raise already_exists(existing, made)
-            async with self._core.rows.shard(existing.id).transaction() as connection:
+            setting, shard = self._core.counters.setting(existing.id), self._core.rows.shard(existing.id)
+            async with setting, shard.transaction() as connection:
                 locked = await self._core.rows.lock(connection, existing.id)
                 if locked is None:
                     continue
                 await self._creator.check_replaced(connection, locked, made, actor)
                 await self._creator.replace(connection, locked, made)
-            self._core.counters.forget(existing.id)
             return existing.id

@@ -138,14 +138,14 @@ class DuplicateMethods:
 
     async def _take_place(self, target: Artifact, replaced: Artifact, copy: Creation, actor: Actor) -> UUID:
         """Let an artifact have the values and files of a draft, which ends, and return its UUID."""
-        async with self._core.rows.shard(replaced.id).transaction() as connection:
+        setting, shard = self._core.counters.setting(replaced.id), self._core.rows.shard(replaced.id)
+        async with setting, shard.transaction() as connection:
             locked = await self._core.rows.lock(connection, replaced.id)
             if locked is None:
                 raise BadRequest(f"Artifact '{replaced.name}' was deleted by somebody else.")
             await self._creator.check_replaced(connection, locked, copy, actor)
             await self._creator.replace(connection, locked, copy)
             await self._deletions.merge(connection, target.id, into=locked.id)
-        self._core.counters.forget(replaced.id)
         return replaced.id
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from asyncpg import ForeignKeyViolationError
+
 from hypha_artifacts.access import check
 from hypha_artifacts.actor import Actor
 from hypha_artifacts.permissions import holds
@@ -64,7 +66,10 @@ class ParentMethods:
                 raise NotFound(f"Artifact '{artifact.name}' was moved or deleted by somebody else.")
             if parent is not None and await is_above(connection, artifact.id, parent.id):
                 raise BadRequest("Cannot set parent: this would create a circular dependency")
-            await set_parent(connection, locked, None if parent is None else parent.id)
+            try:
+                await set_parent(connection, locked, None if parent is None else parent.id)
+            except ForeignKeyViolationError:
+                raise NotFound("The collection was deleted by somebody else.") from None
 
 
 def _check_fits(artifact: Artifact, parent: Artifact) -> None:
