@@ -81,7 +81,8 @@ class HttpCaller:
         if not isinstance(plan, Reply):
             send = [(name, value) for name, value in plan.send if name != "content-length"]
             answer = await self._http.put(plan.url, content=body, headers=send)
-            assert answer.status_code == 200, answer.text
+            if answer.status_code != 200:
+                return Answer(answer.status_code, answer.headers, answer.content)
             stored = Stored(plan.receipt, len(body), answer.headers["etag"].strip('"'))
             plan = load_plan(await self._bus.request(role_verb("artifacts", 0, "stored"), stored.dump()))
             assert isinstance(plan, Reply)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hypha_artifacts.files import BlobRows
     from hypha_artifacts.http.routes import Handler, Receiver
     from hypha_artifacts.workspace_files.objects import WorkspaceObjects
+    from hypha_artifacts.workspace_files.rights import Rights
     from hypha_artifacts.workspace_files.uploads import Uploads
     from hypha_common.plans import HttpCall, Plan
 
@@ -36,9 +37,16 @@ class S3Front:
     """
 
     def __init__(
-        self, core: Core, objects: WorkspaceObjects, uploads: Uploads, credentials: CredentialRows, blobs: BlobRows
+        self,
+        core: Core,
+        rights: Rights,
+        objects: WorkspaceObjects,
+        uploads: Uploads,
+        credentials: CredentialRows,
+        blobs: BlobRows,
     ) -> None:
         self._core = core
+        self._rights = rights
         self._credentials = credentials
         self._own = OwnAddresses(core, objects, blobs)
         self._api = WorkspaceApi(core, objects, uploads)
@@ -77,7 +85,7 @@ class S3Front:
             workspace = await self._core.workspaces.find(credential.workspace)
         except NotFound:
             raise S3Error("InvalidAccessKeyId", "The workspace of these credentials has been deleted") from None
-        may_write = not (credential.read_only or workspace.read_only)
+        may_write = self._rights.is_writable(workspace) and not credential.read_only
         return await self._api.answer(request, credential, may_write=may_write)
 
 

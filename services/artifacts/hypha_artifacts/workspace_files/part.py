@@ -30,7 +30,7 @@ class WorkspaceFiles:
         objects = WorkspaceObjects(core)
         uploads = Uploads(core.database, objects)
         self.expiry = Expiry(core, objects, uploads, credentials)
-        self.front = S3Front(core, objects, uploads, credentials, BlobRows(core))
+        self.front = S3Front(core, rights, objects, uploads, credentials, BlobRows(core))
         self._storage = S3Storage(core, rights, objects, uploads, credentials)
         self._routes = WorkspaceFileRoutes(core, rights, objects, uploads)
 

@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING
 
 from hypha_artifacts.blobs.layout import ARTIFACTS_PREFIX, check_path
 from hypha_common.errors import BadRequest, NotFound, PermissionDenied
-from hypha_common.ids import ANONYMOUS_WORKSPACE
 from hypha_common.principal import Permission, Principal
 
 if TYPE_CHECKING:
-    from hypha_artifacts.workspaces import Workspaces
+    from hypha_artifacts.workspaces import Workspace, Workspaces
     from hypha_common.settings import Settings
 
 __all__ = ["Rights", "UnsafePath", "check_writable_key", "workspace_key"]
@@ -19,7 +18,7 @@ _ANONYMOUS_PREFIX = "ws-user-anonymouz-"
 class UnsafePath(BadRequest):
     """A path that leads out of the workspace."""
 
-    code, rpc_type = "unsafe_path", "UnsafePathError"
+    rpc_type = "UnsafePathError"
 
     def __init__(self, path: str) -> None:
         super().__init__(f"Illegal file path: `{path}`, you can only operate within the work directory.")
@@ -46,14 +45,14 @@ class Rights:
             found = await self._workspaces.find(workspace)
         except NotFound:
             raise NotFound(f"Workspace does not exists: {workspace}") from None
-        if needed >= Permission.READ_WRITE and (found.read_only or self._is_closed(workspace)):
+        if needed >= Permission.READ_WRITE and not self.is_writable(found):
             which = f"workspace ({workspace})" if http else "workspace"
             raise PermissionDenied(f"Permission denied: {which} is read-only", rpc_type=rpc_type)
 
-    def _is_closed(self, workspace: str) -> bool:
-        """Tell whether this is a workspace of somebody whom nobody knows, who may not write files here."""
-        anonymous = workspace == ANONYMOUS_WORKSPACE or workspace.startswith(_ANONYMOUS_PREFIX)
-        return anonymous and not self._settings.enable_s3_for_anonymous_users
+    def is_writable(self, workspace: Workspace) -> bool:
+        """Tell whether files of a workspace can be written: those of anonymous users are where the server says so."""
+        anonymous = workspace.id.startswith(_ANONYMOUS_PREFIX)
+        return not workspace.read_only or (anonymous and self._settings.enable_s3_for_anonymous_users)
 
 
 def workspace_key(principal: Principal, workspace: str, path: object, *, folder: bool = False) -> str:

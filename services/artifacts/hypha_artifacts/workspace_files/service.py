@@ -175,10 +175,11 @@ class S3Storage:
 
         """
         key = await self._key(context, path, Permission.READ_WRITE, folder=path.endswith("/"))
-        if not key.endswith("/") and await self._objects.find(check_writable_key(key)) is not None:
+        folder = check_writable_key(f"{key.removesuffix('/')}/")
+        if not key.endswith("/") and await self._objects.find(key) is not None:
             await self._objects.delete([key])
             return {"success": True, "message": f"File deleted successfully: {path}"}
-        if await self._objects.delete_below(check_writable_key(f"{key.removesuffix('/')}/")):
+        if await self._objects.delete_below(folder):
             return {"success": True, "message": f"Directory deleted successfully: {path}"}
         return {"success": False, "message": f"Path does not exist: {path}"}
 
