@@ -24,6 +24,7 @@ __all__ = ["ServiceCli", "add_settings", "check_config", "given_flags", "print_e
 Run: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
 Check: TypeAlias = Callable[[Settings], None]  # raises ConfigurationError
 Action: TypeAlias = Callable[[Settings, argparse.Namespace], "int | None"]
+ClientAction: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
 
 class ServiceCli:
@@ -69,11 +70,20 @@ class ServiceCli:
         parser.set_defaults(action=action, finds_cluster=finds_cluster)
         return parser
 
+    def add_client(self, verb: str, action: ClientAction, help: str) -> argparse.ArgumentParser:
+        """Add a verb that people use where no cluster is: it takes no settings, and none are read."""
+        parser = self._verbs.add_parser(verb, help=help, description=help, allow_abbrev=False)
+        parser.set_defaults(client_action=action)
+        return parser
+
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Run a command line and return its exit status."""
         parsed = self.parser.parse_args(spread_lists(sys.argv[1:] if arguments is None else arguments))
-        action: Action = parsed.action
         try:
+            if "client_action" in parsed:
+                client_action: ClientAction = parsed.client_action
+                return client_action(parsed) or 0
+            action: Action = parsed.action
             _warn(self.parser.prog)
             return action(_load(parsed), parsed) or 0
         except HyphaError as error:

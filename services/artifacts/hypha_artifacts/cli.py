@@ -24,6 +24,7 @@ def build() -> ServiceCli:
         finds_cluster=False,
     )
     _add_keeping(cli)
+    _add_transfer(cli)
     return cli
 
 
@@ -45,6 +46,34 @@ def _add_keeping(cli: ServiceCli) -> None:
     export.add_argument("--with-secrets", action="store_true", help="write the artifacts' secrets, too, unsealed")
     for parser in (listing, gc, verify):
         add_json(parser)
+
+
+def _add_transfer(cli: ServiceCli) -> None:
+    put = cli.add_client("put", _put, "send a folder or file to an artifact; what is there already is not sent again")
+    put.add_argument("source", metavar="FOLDER|FILE")
+    put.add_argument("target", metavar="WORKSPACE/ALIAS[:PATH]")
+    put.add_argument("--create", action="store_true", help="make the artifact where it is missing")
+    put.add_argument("--type", default="generic", help="type of an artifact that is made [generic]")
+    put.add_argument("--parent", metavar="WORKSPACE/ALIAS", help="collection of an artifact that is made")
+    put.add_argument("--commit", action="store_true", help="commit when everything is there")
+    put.add_argument("--version", metavar="NAME", help="make a new version of this name, of these files alone")
+    put.add_argument("--comment", help="comment of the commit")
+    put.add_argument(
+        "--multipart-size", type=int, default=64, metavar="MIB", help="files this large are sent in parts [64]"
+    )
+    put.add_argument("--part-size", type=int, default=32, metavar="MIB", help="size of these parts, at least 5 [32]")
+    get = cli.add_client("get", _get, "get the files of an artifact; what is here already is not got again")
+    get.add_argument("target", metavar="WORKSPACE/ALIAS[:PATH]")
+    get.add_argument("folder", metavar="FOLDER", nargs="?", help="where to [the alias; for one file: here]")
+    get.add_argument("--version", metavar="NAME", help="files of this version [the newest]")
+    get.add_argument("--stage", action="store_true", help="files of the draft")
+    get.add_argument("--no-checksum", action="store_true", help="for stores whose etags are no MD5")
+    for parser in (put, get):
+        parser.add_argument("--server-url", metavar="URL", help="address of the server (HYPHA_SERVER_URL)")
+        parser.add_argument("--token", help="token of a user (HYPHA_TOKEN, which others on this machine cannot see)")
+        parser.add_argument("--connections", type=int, default=8, metavar="N", help="connections at once [8]")
+        parser.add_argument("--no-skip", action="store_true", help="move also what seems to be there")
+        parser.add_argument("--quiet", action="store_true", help="print nothing but failures")
 
 
 def main() -> None:
@@ -86,3 +115,15 @@ def _export(settings: Settings, parsed: argparse.Namespace) -> int | None:
     from .keeping.operating import export
 
     return export(settings, parsed)
+
+
+def _put(parsed: argparse.Namespace) -> int:
+    from .transfer.commands import put
+
+    return put(parsed)
+
+
+def _get(parsed: argparse.Namespace) -> int:
+    from .transfer.commands import get
+
+    return get(parsed)
