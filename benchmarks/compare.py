@@ -26,6 +26,8 @@ SUITES: dict[str, list[str]] = {
     "http_calls": [],
     "idle": ["--connections", "500"],  # the embedded store of the PyPI hub refuses the second thousand
 }
+# With a store, and only when asked for: it takes minutes, and another promise.
+STORAGE_SUITES: dict[str, list[str]] = {"artifacts": ["--step", "calls", "--step", "bulk", "--mebibytes", "1024"]}
 SUITE_LIMIT_S = 400
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -60,9 +62,11 @@ def compare_servers(kinds: list[ServerKind], suites: list[str], rounds: int) -> 
             # Rounds take turns in who comes first: the machine may get slower or faster meanwhile.
             for index in (0, 1) if number % 2 == 0 else (1, 0):
                 note(f"round {number + 1}: {suite} on {kinds[index].name}")
+                kind = kinds[index].with_storage() if suite in STORAGE_SUITES else kinds[index]
+                options = {**SUITES, **STORAGE_SUITES}[suite]
                 try:
-                    with new_directory() as data_dir, start_server(kinds[index], Path(data_dir)) as server:
-                        measured[index][suite].append(run_suite(suite, server, *SUITES[suite]))
+                    with new_directory() as data_dir, start_server(kind, Path(data_dir)) as server:
+                        measured[index][suite].append(run_suite(suite, server, *options))
                 except (RuntimeError, subprocess.TimeoutExpired) as error:
                     failures.append(str(error))
                     note(f"failed: {error}")
@@ -131,7 +135,12 @@ if __name__ == "__main__":
     parser.add_argument("--server", default="hub", choices=["hub", "rival", "crossbar"])
     parser.add_argument("--rival", default="rival", choices=["hub", "rival", "crossbar"])
     parser.add_argument("--rounds", type=int, default=3, help="0 leaves the comparison of servers out")
-    parser.add_argument("--suite", action="append", choices=list(SUITES), help="repeatable; default: every suite")
+    parser.add_argument(
+        "--suite",
+        action="append",
+        choices=[*SUITES, *STORAGE_SUITES],
+        help="repeatable; default: every suite without files",
+    )
     parser.add_argument(
         "--two-gateways", type=int, default=0, metavar="ROUNDS", help="frames across two gateways of --server"
     )

@@ -76,6 +76,20 @@ RATIOS = (
     Ratio("raw_1MB_pairs8", "frames", ("1MB_pairs8", "frames_per_s")),
     Ratio("cpu_per_200B_frame", "frames", ("200B_inflight64", "server_cpu_us_per_frame"), at_most=0.5),
     Ratio("cpu_per_1MB_frame", "frames", ("1MB_inflight64", "server_cpu_us_per_frame"), at_most=0.8),
+    Ratio("artifact_create_p50", "artifacts", ("create", "p50_ms")),
+    Ratio("artifact_read_p50", "artifacts", ("read", "p50_ms")),
+    Ratio("artifact_put_file_p50", "artifacts", ("put_file", "p50_ms")),
+    Ratio("artifact_put_file_per_s", "artifacts", ("put_file", "calls_per_s"), at_least=20),
+    Ratio("artifact_get_file_p50", "artifacts", ("get_file", "p50_ms")),
+    Ratio("artifact_get_file_per_s", "artifacts", ("get_file", "calls_per_s"), at_least=20),
+    Ratio("artifact_list_files_per_s", "artifacts", ("list_files", "calls_per_s"), at_least=20),
+    Ratio("artifact_write_file_per_s", "artifacts", ("write_file", "calls_per_s"), at_least=20),
+    Ratio("artifact_read_file_per_s", "artifacts", ("read_file", "calls_per_s"), at_least=20),
+    Ratio("artifact_small_put_per_s", "artifacts", ("put_file_and_PUT", "calls_per_s")),
+    Ratio("artifact_small_get_per_s", "artifacts", ("get_file_and_GET", "calls_per_s")),
+    Ratio("artifact_commit_p50", "artifacts", ("commit_10_files", "p50_ms")),
+    Ratio("artifact_put_MiB_per_s", "artifacts", ("bulk", "put", "MiB_per_s")),
+    Ratio("artifact_get_MiB_per_s", "artifacts", ("bulk", "get", "MiB_per_s")),
 )
 
 # The same server with itself: receivers on the second gateway, then on the first.

@@ -6,10 +6,14 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-__all__ = ["HUB_COMMAND", "ServerKind", "default_rivals_dir", "server_kinds"]
+__all__ = ["HUB_COMMAND", "ROOT_TOKEN", "ServerKind", "default_rivals_dir", "server_kinds"]
+
+# Of servers that a benchmark starts on loopback and stops again.
+ROOT_TOKEN = "b5c0f4d7e86a4f0f9b9d8f1c7a5e3b2d6c4f8e9a7b5d3c1f2e4a6b8d0c9e7f5a"
+_STORE = Path(__file__).with_name("with_store.py")
 
 HUB_COMMAND = f"{shlex.quote(sys.executable)} -m hypha.server --host 127.0.0.1 --port {{port}} --data-dir {{data_dir}}"
 HUB_GATEWAYS = "--gateways {gateways}"
@@ -40,6 +44,13 @@ class ServerKind:
     configuration: Callable[[int], object] | None = None
     suites: dict[str, list[str]] = field(default_factory=dict)
     """The benchmark to run where it is not the one of the suite's name."""
+    storage_template: str = ""
+    """The command line with files switched on, where that is another."""
+
+    def with_storage(self) -> ServerKind:
+        """Return the same server as it keeps files."""
+        template = self.storage_template or self.template
+        return replace(self, template=template, environment={**self.environment, "HYPHA_ROOT_TOKEN": ROOT_TOKEN})
 
     def command(self, *, port: int, data_dir: Path, gateways: int) -> list[str]:
         template = f"{self.template} {self.gateways_option}" if gateways > 1 else self.template
@@ -60,10 +71,15 @@ def default_rivals_dir() -> Path:
 def server_kinds(rivals_dir: Path, hub_command: str = HUB_COMMAND) -> dict[str, ServerKind]:
     bin_of = {name: shlex.quote(str(rivals_dir / name / "bin")) for name in ("hypha", "crossbar")}
     hub = ServerKind("hub", hub_command, gateways_option=HUB_GATEWAYS, environment=_NO_LIMITS)
+    rival_command = f"{bin_of['hypha']}/python -m hypha.server --host 127.0.0.1 --port {{port}}"
     rival = ServerKind(
         "rival",
-        f"{bin_of['hypha']}/python -m hypha.server --host 127.0.0.1 --port {{port}}",
+        rival_command,
         environment=_NO_LIMITS,
+        storage_template=f"{shlex.quote(sys.executable)} {shlex.quote(str(_STORE))} {{data_dir}}/store {rival_command} "
+        f"--root-token {ROOT_TOKEN} --enable-s3 --enable-s3-proxy --endpoint-url @STORE_URL@ "
+        "--access-key-id @STORE_KEY@ --secret-access-key @STORE_SECRET@ "
+        "--database-uri sqlite+aiosqlite:///{data_dir}/artifacts.db",
     )
     crossbar = ServerKind(
         "crossbar",
