@@ -63,14 +63,17 @@ async def test_what_nothing_refers_to_goes(core: Core) -> None:
 
 
 async def test_the_grace_period_is_kept(core: Core) -> None:
-    """Counted from when the last reference went, and never before an address to write it has expired."""
+    """Counted from when the last reference went; what somebody may be writing stays until that must have ended."""
     blob = await loose_blob(core, WORKSPACE, "x", "grace", b"1")
     key = await key_of(core, WORKSPACE, blob)
     assert await sweep(core, grace_s=60) == {}
     await shard_of(core).execute("UPDATE loose_blobs SET since = now() - interval '61 s' WHERE blob_id = $1", blob)
-    await shard_of(core).execute("UPDATE blobs SET writable_until = now() + interval '1 h' WHERE id = $1", blob)
-    assert await sweep(core, grace_s=60) == {}
-    await shard_of(core).execute("UPDATE blobs SET writable_until = now() WHERE id = $1", blob)
+    for writer in ("direct", "writing"):
+        await shard_of(core).execute(
+            f"UPDATE blobs SET writable_until = now() + interval '1 h', {writer} = true WHERE id = $1", blob
+        )
+        assert await sweep(core, grace_s=60) == {}
+        await shard_of(core).execute(f"UPDATE blobs SET {writer} = false WHERE id = $1", blob)
     assert await sweep(core, grace_s=60) == {"object": 1}
     assert not await object_there(core, key)
 

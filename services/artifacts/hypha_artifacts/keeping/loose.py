@@ -13,11 +13,13 @@ __all__ = ["Buried", "DeadObject", "bury", "count_due", "dead_objects", "expire_
 
 _BATCH = 500
 
-# A row that somebody locks is being made loose again, or referred to, this moment: it is left for the next pass.
+# At our own /s3 nobody begins to write an object without a row; one that is being written is left, as long as that may
+# take. At the store itself whoever has an address can write until it expires.
 _DUE = """
     FROM loose_blobs l JOIN blobs b ON b.id = l.blob_id
-    WHERE l.since <= now() - $1::interval AND b.writable_until <= now()
+    WHERE l.since <= now() - $1::interval AND (b.writable_until <= now() OR NOT (b.direct OR b.writing))
 """
+# A row that somebody locks is being made loose again, or referred to, this moment: it is left for the next pass.
 _PICK = f"SELECT l.blob_id {_DUE} ORDER BY l.since LIMIT $2 FOR UPDATE OF l, b SKIP LOCKED"
 _UNREFERENCED = """
     NOT EXISTS (SELECT FROM artifact_files f WHERE f.blob_id = b.id)
