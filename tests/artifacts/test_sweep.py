@@ -114,6 +114,11 @@ async def test_one_that_lost_its_lease_writes_nothing(core: Core) -> None:
         await loose.bury(late, grace=AT_ONCE)
     await late.release()  # not the other's
     assert await Lease.take(shard_of(core), LEASE, "third") is None
+    third = await Lease.take(shard_of(core), LEASE, "third", seize=True)  # as an operator does
+    assert third is not None
+    with pytest.raises(LeaseLost):
+        await other.save("x")
+    await third.release()
     assert await key_of(core, WORKSPACE, blob) is not None
     await other.release()
 

@@ -19,7 +19,7 @@ _LIFE = timedelta(seconds=60)
 _TAKE = """
     INSERT INTO artifact_leases AS l (name, holder, epoch, expires_at) VALUES ($1, $2, 1, now() + $3)
     ON CONFLICT (name) DO UPDATE SET holder = $2, epoch = l.epoch + 1, expires_at = now() + $3
-    WHERE l.expires_at <= now()
+    WHERE l.expires_at <= now() OR $4
     RETURNING epoch, progress
 """
 _HOLD = "UPDATE artifact_leases SET expires_at = now() + $3 WHERE name = $1 AND epoch = $2 RETURNING epoch"
@@ -46,9 +46,9 @@ class Lease:
         self.progress = progress  # what the last holder saved: where to go on
 
     @classmethod
-    async def take(cls, shard: Shard, name: str, holder: str) -> Lease | None:
-        """Return the lease, or None while somebody has it."""
-        row = await shard.fetchrow(_TAKE, name, holder, _LIFE)
+    async def take(cls, shard: Shard, name: str, holder: str, *, seize: bool = False) -> Lease | None:
+        """Return the lease, or None while somebody has it; ``seize`` takes it away from them."""
+        row = await shard.fetchrow(_TAKE, name, holder, _LIFE, seize)
         return None if row is None else cls(shard, name, row["epoch"], row["progress"])
 
     @asynccontextmanager

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections import Counter
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from hypha_artifacts.core import Core
 from hypha_common.db import Database
-from hypha_common.errors import Conflict
 from hypha_common.operating import operator_bus, print_rows, run
 
 from .export import Exporter
@@ -24,13 +22,10 @@ from .verify import Report, Verifier
 if TYPE_CHECKING:
     import argparse
 
-    from hypha_common.db import Shard
     from hypha_common.settings import Settings
 
 __all__ = ["collect_garbage", "export", "list_artifacts", "open_core", "verify", "with_core"]
 
-_LEASE_TIMEOUT_S = 75.0  # longer than one that a killed process left
-_RETRY_S = 0.25
 _PAGE = 1000
 _LIST = """
     SELECT a.id, a.workspace, a.alias, a.type, a.version_count, a.file_count, a.intent, a.last_modified,
@@ -78,7 +73,7 @@ def collect_garbage(settings: Settings, parsed: argparse.Namespace) -> int | Non
             if parsed.dry_run:
                 done.update(await count_due(shard, grace=sweep.grace, slack=sweep.slack))
             else:
-                done.update(await _sweep(sweep, shard))
+                done.update(await sweep.sweep(shard, seize=True) or {})
         if parsed.orphans:
             grace_s = sweep.grace.total_seconds()
             done += await remove_orphans(core, grace_s=grace_s, holder=sweep.holder, dry_run=parsed.dry_run)
@@ -130,17 +125,6 @@ def list_artifacts(settings: Settings, parsed: argparse.Namespace) -> int | None
         print_rows(rows, parsed)
 
     return with_core(settings, work)
-
-
-async def _sweep(sweep: Sweep, shard: Shard) -> Counter[str]:
-    """Sweep, once the lease is free. Raises Conflict."""
-    try:
-        async with asyncio.timeout(_LEASE_TIMEOUT_S):
-            while (swept := await sweep.sweep(shard)) is None:
-                await asyncio.sleep(_RETRY_S)
-    except TimeoutError:
-        raise Conflict("Another process is sweeping") from None
-    return swept
 
 
 def _listed(row: Mapping[str, Any]) -> dict[str, Any]:

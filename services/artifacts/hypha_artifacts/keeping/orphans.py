@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hypha_artifacts.blobs.layout import ARTIFACTS_PREFIX
-from hypha_common.errors import Conflict
 
 from .lease import Lease
 
@@ -30,13 +29,12 @@ async def remove_orphans(core: Core, *, grace_s: float, holder: str, dry_run: bo
 
     Rows come before objects, so only a restored backup or a late upload to a dropped blob leaves such. Goes on where a
     killed pass was. Returns ``orphan`` (removed, or found where ``dry_run``), ``orphan_bytes`` and ``listed``.
-    Raises Conflict while another process does the same.
+    Another process that does the same stops.
 
     """
     shards = core.database.all()
-    lease = await Lease.take(shards[0], _LEASE, holder)
-    if lease is None:
-        raise Conflict("Another process looks for orphans, or was killed within the last minute")
+    lease = await Lease.take(shards[0], _LEASE, holder, seize=True)
+    assert lease is not None
     found: Counter[str] = Counter(orphan=0, orphan_bytes=0, listed=0)
     try:
         page: list[StoredBlob] = []

@@ -69,14 +69,16 @@ class Sweep:
             metrics.SWEEPS.labels("failed").inc()
             log.exception("sweep_failed")
 
-    async def sweep(self, shard: Shard) -> Counter[str] | None:
+    async def sweep(self, shard: Shard, *, seize: bool = False) -> Counter[str] | None:
         """
         Do one pass over a database; returns what was done by kind, None where somebody else is at it.
+
+        With ``seize`` whoever is at it, or was killed at it, does not matter: they stop at their next step.
 
         Kinds: ``artifact``, ``upload``, ``object`` were removed, ``in_use`` is referred to, ``stuck`` is still stored.
 
         """
-        lease = await Lease.take(shard, LEASE, self.holder)
+        lease = await Lease.take(shard, LEASE, self.holder, seize=seize)
         if lease is None:
             return None
         swept: Counter[str] = Counter()

@@ -106,6 +106,15 @@ class Hub:
 
         return await self.patiently(once)
 
+    async def enter(self, workspace: str) -> None:
+        """Come to a workspace: a user's own is made when they come for the first time."""
+
+        async def once() -> None:
+            async with self.open("GET", f"{self.server_url}/{quote(workspace, safe='')}/info") as answer:
+                await answer.read()
+
+        await self.patiently(once)
+
     async def files(
         self, target: Target, folder: str, *, recursive: bool = True, **of: Any
     ) -> AsyncIterator[RemoteFile]:

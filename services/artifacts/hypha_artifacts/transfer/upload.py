@@ -65,6 +65,7 @@ class Upload:
 
     async def _create(self) -> None:
         target, options = self._target, self._options
+        await self._hub.enter(target.workspace)
         try:
             await self._hub.call(
                 "create", alias=target.alias, workspace=target.workspace, parent_id=options.parent, type=options.type,
