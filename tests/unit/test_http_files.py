@@ -289,7 +289,7 @@ class TestPaths:
         artifacts.rules["s3"] = lambda call: Reply(200)
         assert (await world.http.get("/hub/s3/bucket/a%20b")).status_code == 200
         call = artifacts.calls[-1]
-        assert (call.params["key"], call.headers["x-hypha-raw-path"]) == ("a b", "/hub/s3/bucket/a%20b")
+        assert (call.params["key"], call.headers["x-hypha-raw-path"]) == ("a b", "/s3/bucket/a%20b")
         assert call.base_url == "http://gateway.example/hub"
 
 

@@ -36,6 +36,7 @@ async def call_of(state: GatewayState, kind: Kind, exchange: Exchange) -> HttpCa
     """Return the request as the artifacts service is to see it, its caller identified."""
     scope = exchange.scope
     raw_path: bytes = scope.get("raw_path", b"").partition(b"?")[0]
+    raw_path = raw_path.removeprefix(state.settings.base_path.rstrip("/").encode())
     _check_encoding(raw_path)
     raw_query: bytes = scope["query_string"]
     query = _fields(raw_query)
