@@ -10,8 +10,7 @@ import hashlib
 import io
 import os
 import tomllib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -23,15 +22,13 @@ from hypha_common.plans import Fetch, Store
 from tests.cluster.raw_socket import raw_socket
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.object_store import ObjectStore, object_store
-from tests.fixtures.plan_maker import BUCKET, PlanMaker
+from tests.fixtures.plan_maker import BUCKET, PlanMaker, upstream_server
 
 __all__ = ["object_store"]
 
 _PATH = "/lab-a/files"
 _MIB = 2**20
 _MAX_GROWTH_MIB = 64
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +63,6 @@ def _gateway(cluster: RunningCluster) -> psutil.Process:
 
 def _host(cluster: RunningCluster) -> str:
     return urlsplit(cluster.url).netloc
-
-
-@asynccontextmanager
-async def _upstream(handler: Handler) -> AsyncIterator[str]:
-    """A server that answers in a way of its own."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await handler(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/secret-bucket/key"
-    server.close()
 
 
 class TestBothWays:
@@ -169,11 +151,32 @@ class TestAborts:
             head = f"PUT {_PATH}/{name} HTTP/1.1\r\nHost: {_host(gateways)}\r\n{framing}\r\n\r\n".encode()
             piece = os.urandom(500_000)
             await client.send(head + (piece if "Length" in framing else b"7a120\r\n" + piece + b"\r\n"))
-            while not artifacts.calls:
-                await asyncio.sleep(0.01)
-        path = object_store.folder / "data" / BUCKET / "workspace_files" / name
-        await _until(lambda: not _upstream_connections(gateways, object_store))
-        assert not path.exists()
+            await _until(lambda: bool(artifacts.calls) and (self._is_busy(gateways, object_store) or "T" in framing))
+            busy = _upstream_connections(gateways, object_store)
+        await _until(lambda: _upstream_connections(gateways, object_store) < busy or "T" in framing)
+        assert not (object_store.folder / "data" / BUCKET / "workspace_files" / name).exists()
+        assert artifacts.stored == []
+
+    @staticmethod
+    def _is_busy(gateways: RunningCluster, store: ObjectStore) -> bool:
+        return _upstream_connections(gateways, store) > 0
+
+    async def test_store_is_told_of_it(self, gateways: RunningCluster, artifacts: PlanMaker) -> None:
+        """What the client leaves unfinished ends there, too, before its length."""
+        received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"Content-Length: 5000000" in head
+            received.set_result(await reader.read(-1))
+
+        async with upstream_server(listen) as url:
+            artifacts.rules["workspace_files"] = lambda call: Store(url, b"")
+            async with raw_socket(gateways.url) as client:
+                head = f"PUT {_PATH}/x HTTP/1.1\r\nHost: {_host(gateways)}\r\nContent-Length: 5000000\r\n\r\n"
+                await client.send(head.encode() + bytes(500_000))
+                await _until(lambda: bool(artifacts.calls))
+            assert len(await asyncio.wait_for(received, 10)) <= 500_000
         assert artifacts.stored == []
 
     async def test_client_leaves_a_download(self, gateways: RunningCluster, artifacts: PlanMaker) -> None:
@@ -192,7 +195,7 @@ class TestAborts:
             finally:
                 ended.set()
 
-        async with _upstream(endless) as url:
+        async with upstream_server(endless) as url:
             artifacts.rules["workspace_files"] = lambda call: Fetch(url)
             async with raw_socket(gateways.url) as client:
                 await client.send(f"GET {_PATH}/endless HTTP/1.1\r\nHost: {_host(gateways)}\r\n\r\n".encode())
@@ -215,7 +218,7 @@ class TestAborts:
 
         process = _gateway(gateways)
         before = process.memory_info().rss
-        async with _upstream(endless) as url:
+        async with upstream_server(endless) as url:
             artifacts.rules["workspace_files"] = lambda call: Fetch(url)
             async with raw_socket(gateways.url) as client:
                 client.pause()
@@ -241,7 +244,7 @@ class TestAborts:
             writer.write(part if b"Length" in framing else b"493e0\r\n" + part + b"\r\n")
             await writer.drain()
 
-        async with _upstream(cut) as url:
+        async with upstream_server(cut) as url:
             artifacts.rules["workspace_files"] = lambda call: Fetch(url)
             async with http.get(f"{gateways.url}{_PATH}/cut") as got:
                 assert got.status == 200
@@ -263,7 +266,7 @@ class TestAborts:
             if answer == whole:
                 await reader.read()
 
-        async with _upstream(flaky) as url:
+        async with upstream_server(flaky) as url:
             artifacts.rules["workspace_files"] = lambda call: Fetch(url)
             async with http.get(f"{gateways.url}{_PATH}/flaky") as got:
                 assert (got.status, got.headers["retry-after"]) == (503, "1")
@@ -284,7 +287,7 @@ class TestAborts:
             await writer.drain()
             await asyncio.sleep(0.5)
 
-        async with _upstream(refuse) as url:
+        async with upstream_server(refuse) as url:
             artifacts.rules["workspace_files"] = lambda call: Store(url, b"")
             for size in (1000, 30 * _MIB):
                 async with http.put(f"{gateways.url}{_PATH}/refused", data=io.BytesIO(bytes(size))) as put:

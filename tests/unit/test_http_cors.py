@@ -31,6 +31,14 @@ def test_preflight() -> None:
     assert {b"Authorization", b"Content-Type", b"Range"} <= set(found[b"access-control-allow-headers"].split(b", "))
 
 
+def test_headers_of_s3() -> None:
+    """There are more than can be listed, so those that are asked for are allowed; others are not."""
+    asked = b"X-Amz-Meta-Colour, x-amz-date,x-evil, x-amz-\r\nset-cookie, Range"
+    found = dict(CorsPolicy(["*"]).preflight(ORIGIN, asked)[1])[b"access-control-allow-headers"].split(b", ")
+    assert {b"x-amz-meta-colour", b"x-amz-date", b"Range"} <= set(found)
+    assert not [name for name in found if b"evil" in name or b"cookie" in name]
+
+
 def test_refused_preflight() -> None:
     """A preflight of a foreign origin is refused and allows nothing."""
     status, headers, _ = CorsPolicy(["https://other.example"]).preflight(ORIGIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -11,10 +12,10 @@ import pytest_asyncio
 from http_support import World
 
 from hypha_common.errors import Conflict, NotFound, PermissionDenied
-from hypha_common.plans import Fetch, HttpCall, Plan, Reply
+from hypha_common.plans import Fetch, HttpCall, Plan, Reply, Store
 from hypha_common.principal import Permission
 from tests.fixtures.object_store import ObjectStore, object_store
-from tests.fixtures.plan_maker import PlanMaker
+from tests.fixtures.plan_maker import PlanMaker, upstream_server
 
 __all__ = ["object_store"]
 
@@ -198,6 +199,42 @@ class TestTheStore:
         got = await world.http.get(f"{_FILES}/a")
         assert got.status_code == 502
         assert "bucket" not in got.text
+
+
+class TestPatience:
+    async def test_drips(self, world: World, artifacts: PlanMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A body may take as long as it moves, however large it is."""
+        monkeypatch.setattr("hypha_gateway.http.files.exchange.IDLE_S", 0.3)
+
+        async def pieces(pauses: list[float]) -> AsyncIterator[bytes]:
+            for pause in pauses:
+                await asyncio.sleep(pause)
+                yield b"x" * 1000
+
+        steady = [0.1] * 6
+        put = await world.http.put(f"{_FILES}/steady", content=pieces(steady), headers={"Content-Length": "6000"})
+        assert put.status_code == 200
+        for headers in ({"Content-Length": "600000"}, {"Content-Length": "2000"}, {}):
+            put = await world.http.put(f"{_FILES}/asleep", content=pieces([0.1, 5]), headers=headers)
+            assert (put.status_code, put.json()) == (408, {"detail": "Nothing of the request body came for 0.3 s"})
+        assert len(artifacts.stored) == 1
+
+    async def test_store_hangs(self, world: World, artifacts: PlanMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A store that takes a body and says nothing, or takes nothing, is given up."""
+        monkeypatch.setattr("hypha_gateway.http.files.storing.IDLE_S", 0.1)
+        monkeypatch.setattr("hypha_gateway.http.files.upstream.IDLE_S", 0.2)
+
+        async with upstream_server(_say_nothing) as url:
+            artifacts.rules["artifact_files"] = lambda call: Store(url, b"") if call.method == "PUT" else Fetch(url)
+            for size in (10, 20_000_000):
+                assert (await world.http.put(f"{_FILES}/a", content=bytes(size))).status_code == 503
+            assert (await world.http.get(f"{_FILES}/a")).status_code == 503
+        assert artifacts.stored == []
+
+
+async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.Event().wait()
 
 
 class TestPaths:
