@@ -8,11 +8,11 @@ import httpx
 
 from hypha_artifacts.main import ArtifactsService
 from hypha_artifacts.record import Artifact
-from hypha_common.plans import Fetch, HttpCall, Plan, load_plan
+from hypha_common.plans import Fetch, HttpCall, Plan, Reply, Store, Stored, load_plan
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.subjects import partition_of, role_verb
 
-__all__ = ["fetch", "plan_for", "somebody"]
+__all__ = ["fetch", "plan_for", "put", "somebody"]
 
 
 def somebody(
@@ -31,6 +31,7 @@ async def plan_for(
     method: str = "GET",
     query: Sequence[tuple[str, str]] = (),
     headers: Mapping[str, str] = {},
+    body: bytes = b"",
     **params: str,
 ) -> Plan:
     """Ask for a plan over the bus. Raises what the service raised."""
@@ -43,6 +44,7 @@ async def plan_for(
         user=(user or somebody(workspace=artifact.workspace)).dump(),
         workspace=artifact.workspace,
         base_url="http://hub.example",
+        body=body,
     )
     subject = role_verb("artifacts", partition_of(artifact.workspace), "http")
     return load_plan(await service.bus.request(subject, call.dump(), timeout=20))
@@ -53,3 +55,16 @@ async def fetch(plan: Plan) -> httpx.Response:
     assert isinstance(plan, Fetch)
     async with httpx.AsyncClient(timeout=30) as http:
         return await http.get(plan.url, headers=plan.send)
+
+
+async def put(service: ArtifactsService, artifact: Artifact, plan: Plan, body: bytes) -> Reply:
+    """Do what a plan says with the body of a request, and return what the service answers to that."""
+    assert isinstance(plan, Store)
+    async with httpx.AsyncClient(timeout=30) as http:
+        response = await http.put(plan.url, content=body, headers=plan.send)
+    assert response.status_code == 200
+    stored = Stored(plan.receipt, len(body), response.headers["etag"].strip('"'))
+    subject = role_verb("artifacts", partition_of(artifact.workspace), "stored")
+    reply = load_plan(await service.bus.request(subject, stored.dump(), timeout=20))
+    assert isinstance(reply, Reply)
+    return reply

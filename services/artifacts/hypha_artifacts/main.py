@@ -114,6 +114,7 @@ class ArtifactsService:
         routes.add(ArchiveRoutes(self.core, self.data_port).handlers())
         routes.add(Metadata(self.core).handlers())
         self.workspace_files.add_to(routes)
+        self._files.add_routes(routes)
         return routes
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -45,6 +45,8 @@ _WRITTEN = """
     UPDATE blobs SET size = $2, etag = $3, content_type = $4, modified_at = extract(epoch FROM now()), writing = false
     WHERE key = $1 AND NOT sealed
 """
+_IS_RECORDED = "SELECT true FROM blobs WHERE key = $1 AND size = $2 AND etag = $3"
+_IS_SEALED = "SELECT sealed FROM blobs WHERE id = $1"
 _STATE = "SELECT sealed, writable_until > now() AS writable FROM blobs WHERE key = $1"
 # Locked: nobody begins to write them meanwhile.
 _ARE_SETTLED = """
@@ -122,10 +124,20 @@ class BlobRows:
         raise PermissionDenied("This address has expired.")
 
     async def stored(self, key: str, size: int, etag: str, content_type: str | None) -> None:
-        """Record what was written at a key. Raises Conflict where that came too late: the file is committed or gone."""
-        kind = media_type(content_type, path_in_key(key))
-        if not await self._shard(key).execute(_WRITTEN, key, size, etag, kind):
-            raise Conflict("The file was committed or removed while it was being written.")
+        """
+        Record what was written at a key. Raises Conflict where that came too late: the file is committed or gone.
+
+        Who does not hear of the success may say so again, also after a commit.
+
+        """
+        shard, kind = self._shard(key), media_type(content_type, path_in_key(key))
+        if await shard.execute(_WRITTEN, key, size, etag, kind) or await shard.fetchval(_IS_RECORDED, key, size, etag):
+            return
+        raise Conflict("The file was committed or removed while it was being written.")
+
+    async def is_sealed(self, connection: PoolConnectionProxy[Record], blob: UUID) -> bool:
+        """Tell whether an object is committed."""
+        return bool(await connection.fetchval(_IS_SEALED, blob))
 
     async def record(self, connection: PoolConnectionProxy[Record] | Shard, found: Iterable[StoredBlob]) -> None:
         """Record what the store says of objects."""

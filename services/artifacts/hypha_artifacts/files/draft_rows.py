@@ -21,24 +21,31 @@ _OPEN = """
     SELECT a.intent, (SELECT max(v.seq) FROM artifact_versions v WHERE v.artifact_id = a.id) AS newest
     FROM artifacts a WHERE a.id = $1 FOR NO KEY UPDATE
 """
-# $3: paths that are going to be files, $4: the folders they are in.
-_CLASHES = """
-    SELECT w.path, w.path AS folder FROM unnest($3::text[]) AS w (path)
-    WHERE EXISTS (
-        SELECT FROM artifact_staged_files s
+# $3: paths that are going to be files, $4: the folders they are in. Scalar subqueries are index look-ups for each path;
+# as joins they were planned badly while the tables were small.
+_NOT_OVERLAID = "(SELECT s.path FROM artifact_staged_files s WHERE s.artifact_id = $1 AND s.path = f.path) IS NULL"
+_CLASHES = f"""
+    SELECT w.path, true AS is_folder FROM unnest($3::text[]) AS w (path)
+    WHERE (
+        SELECT s.path FROM artifact_staged_files s
         WHERE s.artifact_id = $1 AND s.path >= w.path || '/' AND s.path < w.path || '0' AND s.blob_id IS NOT NULL
-    ) OR EXISTS (
-        SELECT FROM artifact_files f
+        ORDER BY s.path LIMIT 1
+    ) IS NOT NULL OR (
+        SELECT f.path FROM artifact_files f
         WHERE f.artifact_id = $1 AND f.seq = $2 AND f.path >= w.path || '/' AND f.path < w.path || '0'
-          AND NOT EXISTS (SELECT FROM artifact_staged_files s WHERE s.artifact_id = $1 AND s.path = f.path)
-    )
+          AND {_NOT_OVERLAID}
+        ORDER BY f.path LIMIT 1
+    ) IS NOT NULL
     UNION ALL
-    SELECT w.path, '' FROM unnest($4::text[]) AS w (path)
-    LEFT JOIN artifact_staged_files s ON s.artifact_id = $1 AND s.path = w.path
-    LEFT JOIN artifact_files f ON f.artifact_id = $1 AND f.seq = $2 AND f.path = w.path AND s.path IS NULL
-    WHERE s.blob_id IS NOT NULL OR f.blob_id IS NOT NULL
+    SELECT w.path, false FROM unnest($4::text[]) AS w (path)
+    WHERE (
+        SELECT s.blob_id FROM artifact_staged_files s WHERE s.artifact_id = $1 AND s.path = w.path
+    ) IS NOT NULL OR (
+        SELECT f.path FROM artifact_files f
+        WHERE f.artifact_id = $1 AND f.seq = $2 AND f.path = w.path AND {_NOT_OVERLAID}
+    ) IS NOT NULL
     LIMIT 1
-"""
+"""  # noqa: S608  # constants
 _STAGE = """
     INSERT INTO artifact_staged_files (artifact_id, path, blob_id, download_weight)
     SELECT $1, n.path, n.blob_id, n.weight
@@ -100,7 +107,7 @@ async def check_folders(connection: PoolConnectionProxy[Record], draft: Draft, p
             raise _clash(path, is_folder=True)
     row = await connection.fetchrow(_CLASHES, draft.artifact, draft.seq, list(paths), list(folders))
     if row is not None:
-        raise _clash(row["path"], is_folder=bool(row["folder"]))
+        raise _clash(row["path"], is_folder=row["is_folder"])
 
 
 async def stage(connection: PoolConnectionProxy[Record], draft: Draft, files: Sequence[StagedFile]) -> None:

@@ -11,14 +11,21 @@ if TYPE_CHECKING:
 
 __all__ = ["FileRow", "find_files"]
 
-# $2 the version, $4 whether the draft is meant: without it no staged row is looked at.
+# $2 the version, $4 whether the draft is meant. Scalar subqueries are index look-ups for each path; as joins they were
+# planned badly while the tables were small.
 _FIND = """
     SELECT w.path, b.key, b.size, b.etag, b.content_type, b.modified_at,
         NOT b.sealed AND (b.direct OR b.writing) AS changing
-    FROM unnest($3::text[]) AS w (path)
-    LEFT JOIN artifact_staged_files s ON $4 AND s.artifact_id = $1 AND s.path = w.path
-    LEFT JOIN artifact_files f ON s.path IS NULL AND f.artifact_id = $1 AND f.seq = $2 AND f.path = w.path
-    JOIN blobs b ON b.id = coalesce(s.blob_id, f.blob_id)
+    FROM (
+        SELECT path, CASE WHEN $4 AND (
+            SELECT s.path FROM artifact_staged_files s WHERE s.artifact_id = $1 AND s.path = p.path
+        ) IS NOT NULL THEN (
+            SELECT s.blob_id FROM artifact_staged_files s WHERE s.artifact_id = $1 AND s.path = p.path
+        ) ELSE (
+            SELECT f.blob_id FROM artifact_files f WHERE f.artifact_id = $1 AND f.seq = $2 AND f.path = p.path
+        ) END AS blob_id
+        FROM unnest($3::text[]) AS p (path)
+    ) w JOIN blobs b ON b.id = w.blob_id
 """
 
 

@@ -12,24 +12,31 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "count_entries", "list_entries", "list_folders", "pending_keys"]
 
 # In all of these $1 is the artifact, $2 the version, $3 the folder with its slash (the root: ""); in those of drafts
-# $4 tells whether files count that have no bytes yet.
+# $4 tells whether files count that have no bytes yet. Conditions on other tables are scalar subqueries, which are index
+# look-ups for each row: as EXISTS they became joins that were planned badly while the tables were small.
 _COMMITTED = """
     SELECT path, blob_id, 0.0::float8 AS weight FROM artifact_files
     WHERE artifact_id = $1 AND seq = $2 AND folder = $3
 """
-_KNOWN = "($4 OR EXISTS (SELECT FROM blobs b WHERE b.id = s.blob_id AND b.size IS NOT NULL))"
-_NOT_OVERLAID = "NOT EXISTS (SELECT FROM artifact_staged_files s WHERE s.artifact_id = $1 AND s.path = f.path)"
-_DRAFT = f"""
+_KNOWN = "($4 OR (SELECT b.size FROM blobs b WHERE b.id = s.blob_id) IS NOT NULL)"
+_NOT_OVERLAID = "(SELECT s.path FROM artifact_staged_files s WHERE s.artifact_id = $1 AND s.path = f.path) IS NULL"
+_STAGED = f"""
     SELECT s.path, s.blob_id, s.download_weight AS weight FROM artifact_staged_files s
     WHERE s.artifact_id = $1 AND s.folder = $3 AND s.blob_id IS NOT NULL AND {_KNOWN}
-    UNION ALL
-    SELECT f.path, f.blob_id, 0.0 FROM artifact_files f
+"""  # noqa: S608  # constants
+_BELOW = f"""
+    SELECT f.path, f.blob_id, 0.0::float8 AS weight FROM artifact_files f
     WHERE f.artifact_id = $1 AND f.seq = $2 AND f.folder = $3 AND {_NOT_OVERLAID}
 """  # noqa: S608  # constants
+# Each part is read in the order of its index, and no further than the page needs.
+_DRAFT_TO_PAGE = f"""
+    (({_STAGED} ORDER BY s.path LIMIT $5::int8 + $6::int8) UNION ALL
+     ({_BELOW} ORDER BY f.path LIMIT $5::int8 + $6::int8))
+"""
 # The objects of one page, not those of the pages before it.
 _PAGE = """
     SELECT e.path, b.size, b.modified_at, e.weight
-    FROM (SELECT * FROM ({entries}) all_entries ORDER BY path LIMIT {limit} OFFSET {offset}) e
+    FROM (SELECT * FROM ({entries}) sorted ORDER BY path LIMIT {limit} OFFSET {offset}) e
     JOIN blobs b ON b.id = e.blob_id ORDER BY e.path
 """
 # From each folder the index is entered anew behind it (a loose scan), however many files there are in it. No name
@@ -79,8 +86,8 @@ _QUERIES = {
         _folders(_NEXT_COMMITTED, "$4", "$5"),
     ),
     True: (
-        _PAGE.format(entries=_DRAFT, limit="$5", offset="$6"),
-        f"SELECT count(*) FROM ({_DRAFT}) e",  # noqa: S608  # constants
+        _PAGE.format(entries=_DRAFT_TO_PAGE, limit="$5", offset="$6"),
+        f"SELECT count(*) FROM ({_STAGED} UNION ALL {_BELOW}) e",  # noqa: S608  # constants
         _folders(_NEXT_DRAFT, "$5", "$6"),
     ),
 }

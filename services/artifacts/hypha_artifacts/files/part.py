@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypha_artifacts.http.file_uploads import FileUploadRoutes
+from hypha_artifacts.http.files import FileRoutes
 from hypha_artifacts.manager.files import Files
 from hypha_artifacts.manager.files_content import FileContent
 from hypha_artifacts.manager.files_multipart import FileUploads
@@ -13,6 +15,7 @@ from .writer import FileWriter
 
 if TYPE_CHECKING:
     from hypha_artifacts.core import Core
+    from hypha_artifacts.http.routes import HttpRoutes
 
 __all__ = ["FilesPart"]
 
@@ -34,3 +37,9 @@ class FilesPart:
             FileContent(self.core, self.reader, self.writer),
             FileUploads(self.core, self.uploads),
         )
+
+    def add_routes(self, routes: HttpRoutes) -> None:
+        """Add what answers HTTP requests."""
+        files = FileRoutes(self.core, self.reader, self.writer)
+        routes.add(files.handlers(), files.receivers())
+        routes.add(FileUploadRoutes(self.core, self.uploads).handlers())

@@ -63,8 +63,15 @@ class FileWriter:
         return blob
 
     async def finish(self, artifact: UUID, file: StagedFile, written: StoredBlob) -> None:
-        """Record what the store has of a file that was begun, and stage it. Raises Conflict."""
+        """
+        Record what the store has of a file that was begun, and stage it. Raises Conflict.
+
+        Who does not hear of the success may say so again, also after a commit.
+
+        """
         async with self._core.database.for_partition(partition_in(artifact)).transaction() as connection:
+            if await self._blobs.is_sealed(connection, file.blob):
+                return
             draft = await open_draft(connection, artifact)
             await self._blobs.record(connection, [written])
             await stage(connection, draft, [file])
