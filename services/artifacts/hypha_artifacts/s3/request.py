@@ -17,7 +17,7 @@ __all__ = ["S3Request", "check_key"]
 
 RAW_PATH, RAW_QUERY = "x-hypha-raw-path", "x-hypha-raw-query"  # as sent, the path below the base path
 
-_MOUNT = "/s3/"
+_MOUNT = "/s3"
 _MAX_KEY_BYTES = 1024
 _MAX_NAME_BYTES = 255  # of one part: stores that are folders cannot have longer ones
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -45,7 +45,7 @@ class S3Request:
         headers = dict(call.headers)
         path, raw_query = headers.pop(RAW_PATH, ""), headers.pop(RAW_QUERY, "")
         try:
-            bucket, _, key = unquote(path.removeprefix(_MOUNT), errors="strict").partition("/")
+            bucket, _, key = unquote(path.removeprefix(_MOUNT).removeprefix("/"), errors="strict").partition("/")
             query = [(unquote(n, errors="strict"), unquote(v, errors="strict")) for n, v in _pairs(raw_query)]
         except UnicodeDecodeError:
             raise S3Error("InvalidURI", "The address is not UTF-8") from None

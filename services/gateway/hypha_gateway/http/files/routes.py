@@ -67,7 +67,8 @@ def file_routes() -> list[Route]:
 def s3_routes() -> list[Route]:
     """Return the routes of the S3 interface (contract 02 §4.6)."""
     methods = {name.lower(): operations.S3 for name in _S3_METHODS if name not in _READ}
-    return [_route(path, "s3", operations.S3, **methods) for path in ("/s3/{bucket}", "/s3/{bucket}/{key:file}")]
+    paths = ("/s3", "/s3/", "/s3/{bucket}", "/s3/{bucket}/{key:file}")
+    return [_route(path, "s3", operations.S3, **methods) for path in paths]
 
 
 def _both(path: str, name: str, operation: Operation, **methods: Operation) -> list[Route]:
