@@ -34,6 +34,8 @@ def test_check_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert "root_token = ********" in output
 
 
+_KEYS = "--access-key-id key --secret-access-key secret"
+_STARTED, _WORKDIR = "--start-minio-server", "--minio-workdir=d"
 # Contract 01 §6, row by row: what becomes of each flag. The first words are the command line.
 _SETTINGS = {
     "--host 0.0.0.0": "host = 0.0.0.0",
@@ -53,6 +55,26 @@ _SETTINGS = {
     "--enable-local-auth": "enable_local_auth = true",
     "--from-env": "port = 9527",
     f"--root-token {'x' * 40}": "root_token = ********",
+    # Contract 02 §4.1; where a flag needs others, they are there.
+    "--enable-s3": "enable_s3 = true",
+    f"--endpoint-url http://s3:9000 {_KEYS}": "endpoint_url = http://s3:9000",
+    f"--endpoint-url-public https://s3.example.org --endpoint-url http://s3 {_KEYS}": (
+        "endpoint_url_public = https://s3.example.org"
+    ),
+    "--access-key-id key --endpoint-url http://s3 --secret-access-key s": "access_key_id = key",
+    f"--secret-access-key secret --endpoint-url http://s3 {_KEYS}": "secret_access_key = ********",
+    "--region-name eu-central-1": "region_name = eu-central-1",
+    "--s3-admin-type minio": "s3_admin_type = minio",
+    "--enable-s3-proxy": "enable_s3_proxy = true",
+    "--workspace-bucket files": "workspace_bucket = files",
+    "--s3-cleanup-period 60": "s3_cleanup_period = 60",
+    "--enable-s3-for-anonymous-users": "enable_s3_for_anonymous_users = true",
+    f"--start-minio-server {_WORKDIR}": "start_minio_server = true",
+    f"--minio-workdir=./minio_data {_STARTED}": "minio_workdir = ./minio_data",
+    f"--minio-port 9001 {_STARTED} {_WORKDIR}": "minio_port = 9001",
+    f"--minio-root-user=myuser {_STARTED} {_WORKDIR}": "minio_root_user = myuser",
+    f"--minio-root-password=mypassword {_STARTED} {_WORKDIR}": "minio_root_password = ********",
+    f"--minio-file-system-mode {_STARTED} {_WORKDIR}": "minio_file_system_mode = true",
 }
 _WITHOUT_EFFECT = (
     "--redis-uri redis://x", "--reset-redis", "--triton-servers http://a,http://b", "--in-docker",
@@ -89,6 +111,39 @@ def test_flags_that_would_silently_do_nothing_important_are_refused(
 ) -> None:
     assert main([flag]) == 1
     assert re.search(f"{flag} cannot be used: this release has no .+", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (f"{_STARTED} --minio-version RELEASE.2024-07-16T23-46-41Z", "--minio-version has no effect: MinIO is never"),
+        (f"{_STARTED} --mc-version RELEASE.2025-04-08T15-39-49Z", "--mc-version has no effect"),
+        (f"{_STARTED} --minio-console-port 9002", "--minio-console-port has no effect"),
+        (f"{_STARTED} --host 0.0.0.0", "the S3 server listens on this machine only"),
+        ("--minio-port 9001", "--minio-port has no effect without --start-minio-server"),
+    ],
+)
+def test_what_storage_flags_do_not_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, text: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without minio
+    assert main(["check-config", *flags.split()]) == 0
+    assert f"hypha-server: note: {text}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["flags", "environment"])
+def test_storage_flags_that_contradict_each_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """In the documented words; the environment counts as the command line does."""
+    if source == "environment":
+        monkeypatch.setenv("HYPHA_ENDPOINT_URL", "http://s3")
+    flags = ["--endpoint-url=http://s3"] if source == "flags" else []
+    assert main([_STARTED, *flags, *_KEYS.split()]) == 1
+    assert capsys.readouterr().err == (
+        "hypha-server: Cannot use --start-minio-server with S3 settings (--endpoint-url, --access-key-id, "
+        "--secret-access-key). Please use either built-in Minio server or external S3 configuration.\n"
+    )
 
 
 def test_every_other_flag_is_in_the_table() -> None:

@@ -206,10 +206,12 @@ class Settings:
     endpoint_url_public: str = option(
         "", "S3 store, as clients reach it; default endpoint_url", roles=_FILES, check=checks.http_url
     )
-    access_key_id: str = option("", "key id at the S3 store", roles=_FILES)
+    access_key_id: str = option("", "key id at the S3 store", roles=_FILES, check=checks.access_key)
     secret_access_key: str = option("", "secret key at the S3 store", secret=True, exposed=True, roles=_FILES)
     region_name: str = option("EU", "region of the S3 store", roles=_FILES)
-    workspace_bucket: str = option("hypha-workspaces", "bucket that holds the files; made where missing", roles=_FILES)
+    workspace_bucket: str = option(
+        "hypha-workspaces", "bucket that holds the files; made where missing", roles=_FILES, check=checks.bucket
+    )
     enable_s3_proxy: bool = option(
         False, "give clients addresses of this server (/s3) in place of the store's own", roles=_FILES
     )
@@ -281,8 +283,11 @@ class Settings:
     minio_workdir: str = option("", "folder where that server keeps its files; default: a temporary one", roles=_SERVER)
     minio_port: int = option(9000, "port of that server", roles=_SERVER, check=checks.port)
     minio_console_port: int = option(0, "port of its console; 0: minio_port + 1", roles=_SERVER, check=checks.port)
-    minio_root_user: str = option("minioadmin", "user of that server", roles=_SERVER)
-    minio_root_password: str = option("minioadmin", "password of that server", secret=True, exposed=True, roles=_SERVER)
+    minio_root_user: str = option("minioadmin", "user of that server", roles=_SERVER, check=checks.minio_user)
+    minio_root_password: str = option(
+        "minioadmin", "password of that server; with another than this it listens at host, not only on this machine",
+        secret=True, exposed=True, roles=_SERVER, check=checks.minio_password,
+    )  # fmt: skip
     minio_version: str = option("", "version of MinIO: none is downloaded, so it must be the one found", roles=_SERVER)
     mc_version: str = option("", "version of the MinIO client: none is needed", roles=_SERVER)
     minio_file_system_mode: bool = option(False, "keep files as plain files in minio_workdir", roles=_SERVER)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from . import static_mounts as mounts
@@ -8,7 +9,9 @@ from .ids import ROLE_CLIENTS, check_client_id
 from .trust import is_trustworthy
 
 __all__ = [
+    "access_key",
     "base_path",
+    "bucket",
     "database_partitions",
     "database_url",
     "descriptors",
@@ -16,6 +19,8 @@ __all__ = [
     "issuer_url",
     "jwt_secret",
     "jwt_secrets",
+    "minio_password",
+    "minio_user",
     "nats_url",
     "port",
     "root_token",
@@ -25,6 +30,9 @@ __all__ = [
 ]
 
 MIN_SECRET_BYTES = 32
+MIN_ACCESS_KEY = 3  # stores refuse every request signed with a shorter one
+MIN_MINIO_PASSWORD = 8
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SHORT_ROOT_TOKEN = 64  # below this many characters a root token must not look like a word
 _WEAK_WORDS = ("test", "root", "admin", "password", "token", "secret", "123", "abc", "hypha", "default")
 
@@ -134,3 +142,24 @@ def static_mounts(value: tuple[str, ...]) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def access_key(value: str) -> str | None:
+    return None if len(value) >= MIN_ACCESS_KEY else f"must have at least {MIN_ACCESS_KEY} characters"
+
+
+def minio_user(value: str) -> str | None:
+    if any(character in value for character in ",=/ "):
+        return "must have no commas, blanks, slashes or equals signs"
+    return access_key(value)
+
+
+def minio_password(value: str) -> str | None:
+    """As MinIO itself wants it, whichever program runs."""
+    return None if len(value) >= MIN_MINIO_PASSWORD else f"must have at least {MIN_MINIO_PASSWORD} characters"
+
+
+def bucket(value: str) -> str | None:
+    if _BUCKET.fullmatch(value):
+        return None
+    return f"must have 3 to 63 lower-case letters, digits, dots and hyphens, not {value!r}"

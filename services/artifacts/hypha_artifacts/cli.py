@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "main"]
 
+_REQUIRED = ("nats_url", "database_url", "jwt_secret", "endpoint_url", "access_key_id", "secret_access_key")
+
 
 def build() -> ServiceCli:
     """Return the command line of the artifacts service."""
-    cli = ServiceCli("artifacts", run=_service, requires=("nats_url", "database_url", "jwt_secret", "endpoint_url"))
+    cli = ServiceCli("artifacts", run=_service, requires=_REQUIRED)
     cli.add(
         "migrate",
         _migrate,

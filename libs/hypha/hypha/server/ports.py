@@ -6,10 +6,11 @@ from contextlib import ExitStack
 
 from hypha_common.errors import ConfigurationError
 
-__all__ = ["LOOPBACK", "check_free", "free_port", "free_run"]
+__all__ = ["LOOPBACK", "bracketed", "check_free", "free_port", "free_run", "local_host"]
 
 LOOPBACK = "127.0.0.1"
 _TRIES = 50
+_ANY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}  # noqa: S104
 
 
 def free_port(host: str = LOOPBACK) -> int:
@@ -31,8 +32,8 @@ def free_run(host: str, count: int) -> int:
     raise ConfigurationError(f"There are no {count} free ports in a row at {host}")
 
 
-def check_free(host: str, first: int, count: int = 1) -> None:
-    """Raise ConfigurationError unless ``count`` ports from ``first`` on can be listened at."""
+def check_free(host: str, first: int, count: int = 1, *, flag: str = "--port") -> None:
+    """Raise ConfigurationError unless ``count`` ports from ``first`` on can be listened at; ``flag`` chose them."""
     if first + count - 1 > 65535:
         raise ConfigurationError(f"Port {first} leaves no room for {count} gateways")
     with ExitStack() as listeners:
@@ -42,7 +43,7 @@ def check_free(host: str, first: int, count: int = 1) -> None:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise ConfigurationError(
-                        f"Port {port} at {host} is in use: another server listens there; choose another --port"
+                        f"Port {port} at {host} is in use: another server listens there; choose another {flag}"
                     ) from None
                 raise ConfigurationError(f"Cannot listen at {host}:{port}: {error.strerror or error}") from None
 
@@ -59,3 +60,12 @@ def _bound(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def local_host(host: str) -> str:
+    """Return the host of URLs that reach, from this machine, whoever listens at ``host``."""
+    return bracketed(_ANY_ADDRESS.get(host, host))
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

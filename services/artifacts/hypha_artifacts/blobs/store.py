@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import BadRequest, HyphaError, NotFound, Unavailable
 
+from .cors import allow_browsers
 from .sigv4 import Credentials, presign
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class BlobStore:
         if self._client is None:
             self._client = await self._stack.enter_async_context(_client_for(self.endpoint, self.credentials))
         await self._ensure_bucket()
+
+    async def allow_browsers(self) -> None:
+        """Let pages of any origin use addresses that lead to the store itself, where that can be had."""
+        await allow_browsers(self._client, self.bucket)
 
     async def close(self) -> None:
         await self._stack.aclose()
