@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import BadRequest, NotFound, PermissionDenied
+from hypha_common.ids import personal_workspace
 from hypha_common.principal import root_principal
 from hypha_common.subjects import partition_of, role_verb
 
 if TYPE_CHECKING:
     from hypha_common.bus import Bus
+    from hypha_common.principal import Principal
 
 __all__ = ["Workspace", "Workspaces"]
 
@@ -33,23 +35,25 @@ class Workspaces:
         self._bus = bus
         self._known: dict[str, tuple[float, Workspace]] = {}
 
-    async def find(self, workspace: str) -> Workspace:
-        """Return a workspace. Raises NotFound."""
+    async def find(self, workspace: str, asked_by: Principal | None = None) -> Workspace:
+        """Return a workspace; a user's own, asked for by the user, is made where it was missing. Raises NotFound."""
         now = asyncio.get_running_loop().time()
         known = self._known.get(workspace)
         if known is not None and known[0] > now:
             return known[1]
-        info = await self._ask(workspace)
+        info = await self._ask(workspace, asked_by or root_principal())
         found = Workspace(workspace, bool(info.get("persistent")), bool(info.get("read_only")))
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known[workspace] = (now + _FRESH_S, found)
         return found
 
-    async def require_persistent(self, workspace: str) -> None:
+    async def require_persistent(self, workspace: str, principal: Principal) -> None:
         """Raise unless a workspace can hold artifacts, with the texts of contract 02 §1.9."""
+        # Whoever has only used HTTP until now has a workspace, too.
+        asked_by = principal if workspace == personal_workspace(principal.id) else None
         try:
-            found = await self.find(workspace)
+            found = await self.find(workspace, asked_by)
         except NotFound:
             raise BadRequest(f"Workspace '{workspace}' does not exist.") from None
         if not found.persistent:
@@ -61,8 +65,8 @@ class Workspaces:
     def forget(self, workspace: str) -> None:
         self._known.pop(workspace, None)
 
-    async def _ask(self, workspace: str) -> dict[str, Any]:
+    async def _ask(self, workspace: str, principal: Principal) -> dict[str, Any]:
         subject = role_verb("workspace", partition_of(workspace), "info")
-        message = {"workspace": workspace, "user": root_principal().dump()}
+        message = {"workspace": workspace, "user": principal.dump()}
         info: dict[str, Any] = await self._bus.request(subject, message, timeout=2.0, attempts=2)
         return info

@@ -13,7 +13,11 @@ _HEAD = "Traceback (most recent call last):"
 _NOT_CONNECTED = re.compile(r"(?:\w+: )?Target peer \S.* is not connected\Z")
 _LAST_LINE = re.compile(r"([A-Za-z_][\w.]*)(?:: (.*))?\Z", re.DOTALL)
 _JAVASCRIPT_FRAME = re.compile(r"^\s*(?:at |\S*@)\S.*:\d+:\d+\)?$", re.MULTILINE)
-_CODES = {400: "bad_request", 403: "permission_denied", 404: "not_found", 504: "deadline_exceeded"}
+_STATUSES = {"FileNotFoundError:": 404, "FileExistsError:": 409, "NotImplementedError:": 501}
+_CODES = {
+    400: "bad_request", 403: "permission_denied", 404: "not_found", 409: "conflict", 501: "not_supported",
+    504: "deadline_exceeded",
+}  # fmt: skip
 
 
 class MethodNotFound(NotFound):
@@ -58,6 +62,9 @@ def status_of_remote_text(text: str) -> int:
         return 403
     if any(name in text for name in ("TypeError:", "ValueError:", "AssertionError:")):
         return 400
+    for name, status in _STATUSES.items():
+        if name in text:
+            return status
     return 504 if "Method call timed out:" in text else 500
 
 

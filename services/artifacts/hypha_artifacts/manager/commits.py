@@ -8,7 +8,7 @@ from hypha_artifacts.versions import LATEST, NEW, STAGE
 from hypha_common.errors import BadRequest
 
 from .configs import inherited_config
-from .documents import check_line
+from .documents import check_line, read_map
 from .readings import as_draft
 from .schemas import check_against
 from .values import Values, dump_json, unix_now
@@ -21,6 +21,10 @@ __all__ = ["FIRST_COMMENT", "Publication", "automatic_name", "publish", "read_ve
 
 FIRST_COMMENT = "Initial version"
 
+# There may be more files than a statement usually has time for, and they are published as a whole.
+_LONG_S = 300
+
+_LONGER = f"SET LOCAL statement_timeout = '{_LONG_S}s'"
 _STAGED_WEIGHTS = """
     SELECT json_object_agg(path, download_weight) FROM artifact_staged_files
     WHERE artifact_id = $1 AND blob_id IS NOT NULL AND download_weight > 0
@@ -81,15 +85,13 @@ async def publish(connection: PoolConnectionProxy[Record], artifact: Artifact, w
     if artifact.parent is not None:
         check_against(artifact.parent.config.get("collection_schema"), manifest)
     config = inherited_config(drafted.config if given.config is None else given.config, artifact.config, kind)
-    weights = await connection.fetchval(_STAGED_WEIGHTS, artifact.id)
-    config_text = dump_json(_with_weights(config, weights))
-    seq = await _version(connection, artifact, what, kind, dump_json(manifest), config_text)
-    for statement in (_REMOVE_FILES, _ADD_FILES):
-        await connection.execute(statement, artifact.id, seq)
-    await connection.execute(_CLEAR_FILES, artifact.id)
-    await connection.execute(
-        _PUBLISH, artifact.id, kind, dump_json(manifest), config_text, what.secrets, unix_now(), seq
-    )
+    if artifact.draft is not None:
+        config = _with_weights(config, await connection.fetchval(_STAGED_WEIGHTS, artifact.id))
+    manifest_text, config_text = dump_json(manifest), dump_json(config)
+    seq = await _version(connection, artifact, what, kind, manifest_text, config_text)
+    if artifact.draft is not None:
+        await _publish_files(connection, artifact, seq)
+    await connection.execute(_PUBLISH, artifact.id, kind, manifest_text, config_text, what.secrets, unix_now(), seq)
 
 
 def read_version_name(given: object) -> str | None:
@@ -139,7 +141,16 @@ async def _version(
     return seq
 
 
+async def _publish_files(connection: PoolConnectionProxy[Record], artifact: Artifact, seq: int) -> None:
+    """Lay the staged files over those of a version."""
+    await connection.execute(_LONGER)
+    for statement in (_REMOVE_FILES, _ADD_FILES):
+        await connection.execute(statement, artifact.id, seq, timeout=_LONG_S)
+    await connection.execute(_CLEAR_FILES, artifact.id, timeout=_LONG_S)
+
+
 def _with_weights(config: dict[str, Any], weights: str | None) -> dict[str, Any]:
     if weights is None:
         return config
-    return {**config, "download_weights": {**(config.get("download_weights") or {}), **load_json(weights)}}
+    merged = {**(config.get("download_weights") or {}), **load_json(weights)}
+    return read_map({**config, "download_weights": merged}, "Config with the download weights of the staged files")

@@ -83,7 +83,7 @@ class CreateMethods:
         place = parent.workspace if parent is not None else target or actor.workspace
         if parent is None:
             check_root(place, actor)
-        await self._core.workspaces.require_persistent(place)
+        await self._core.workspaces.require_persistent(place, actor.principal)
         made = self._read(
             ArtifactName(place, ""), parent, actor, is_draft,
             kind=type, manifest=manifest, config=config, secrets=secrets, version=version, comment=comment,

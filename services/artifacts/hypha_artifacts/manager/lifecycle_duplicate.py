@@ -88,7 +88,7 @@ class DuplicateMethods:
             _check_root(place, actor)
         elif not is_draft:
             check_against(parent.config.get("collection_schema"), source.manifest)
-        await self._core.workspaces.require_persistent(place)
+        await self._core.workspaces.require_persistent(place, actor.principal)
         copy = _copy_of(source, place, parent, actor)
         identifier = await self._make(
             source, copy, alias, parent, actor, overwrite=bool(as_switch("overwrite", overwrite))
