@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import httpx
@@ -12,7 +13,7 @@ from hypha_common.plans import Fetch, HttpCall, Plan, Reply, Store, Stored, load
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.subjects import partition_of, role_verb
 
-__all__ = ["fetch", "plan_for", "put", "somebody"]
+__all__ = ["fetch", "plan_for", "put", "somebody", "until_counted"]
 
 
 def somebody(
@@ -68,3 +69,19 @@ async def put(service: ArtifactsService, artifact: Artifact, plan: Plan, body: b
     reply = load_plan(await service.bus.request(subject, stored.dump(), timeout=20))
     assert isinstance(reply, Reply)
     return reply
+
+
+async def until_counted(
+    service: ArtifactsService, artifact: Artifact, *, views: float = 0, downloads: float = 0
+) -> None:
+    """Wait until exactly so much has been counted; an archive counts when its last byte has been sent."""
+    counts = None
+    try:
+        async with asyncio.timeout(5):
+            while counts != (views, downloads):
+                await service.core.counters.flush()
+                found = await service.core.access.known(artifact.name)
+                counts = (found.view_count, found.download_count)
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"{counts} was counted") from None

@@ -21,11 +21,13 @@ from .files.part import FilesPart
 from .http.archives import ArchiveRoutes
 from .http.metadata import Metadata
 from .http.routes import HttpRoutes
+from .http.views import ViewRoutes
 from .keeping.sweep import Sweep
 from .manager.departures import Departures
 from .manager.lifecycle import lifecycle_methods
 from .manager.listing import Listing
 from .migrate import database_urls, is_current
+from .views.rendering import Rendering
 from .workspace_files import WorkspaceFiles
 
 __all__ = ["ArtifactsService", "run"]
@@ -48,6 +50,7 @@ class ArtifactsService:
         self.core = Core.of(settings, self.bus, self._database)
         self.workspace_files = WorkspaceFiles(self.core)
         self.data_port = DataPort(settings)
+        self._rendering = Rendering()
         self._files = FilesPart(self.core)
         self.missing = ["starting"]
 
@@ -69,6 +72,7 @@ class ArtifactsService:
             await self.core.store.allow_browsers()
         stack.push_async_callback(self.data_port.close)
         await self.data_port.start()
+        stack.push_async_callback(self._rendering.close)
         host = RoleHost(
             self.bus, _ROLE, server_base_url=self._settings.public_base_url,
             drain_window_s=self._settings.drain_window, missing=self.readiness,
@@ -114,6 +118,7 @@ class ArtifactsService:
     def _routes(self) -> HttpRoutes:
         routes = HttpRoutes()
         routes.add(ArchiveRoutes(self.core, self.data_port).handlers())
+        routes.add(ViewRoutes(self.core, self._rendering).handlers())
         routes.add(Metadata(self.core).handlers())
         self.workspace_files.add_to(routes)
         self._files.add_routes(routes)

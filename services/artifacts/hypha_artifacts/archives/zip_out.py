@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from hypha_artifacts.data_port import Body
+from hypha_artifacts.files.file_rows import FileRow, find_files
+from hypha_artifacts.files.view import View
 from hypha_common.errors import NotFound
 
-from .file_rows import FileRow, FileRows, FileSet
+from .all_files import all_files
 from .read_ahead import read_ahead
 from .spool import Spool, StoredFile
 from .zip_format import Member
@@ -33,19 +35,23 @@ class ZipOut:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._rows = FileRows(core.database)
 
     @staticmethod
-    def order(files: FileSet, paths: Sequence[str] | None, *, silent: bool) -> dict[str, Any]:
-        """Return the order for :meth:`make`; ``paths`` None: all files."""
-        return {"files": files.dump(), "paths": None if paths is None else list(paths), "silent": silent}
+    def order(view: View, paths: Sequence[str] | None, *, silent: bool) -> dict[str, Any]:
+        """Return the order for :meth:`make`; ``paths``, sorted; None: all files."""
+        return {
+            "view": [view.artifact.bytes, view.seq, view.staged],
+            "paths": None if paths is None else list(paths),
+            "silent": silent,
+        }
 
     async def make(self, order: Mapping[str, Any]) -> Body:
         """Return an archive. Raises NotFound where the artifact is gone, or nothing is there of what is asked for."""
-        files = FileSet.load(order["files"])
-        weights = await self._weights(files.artifact)
+        identifier, seq, staged = order["view"]
+        view = View(UUID(bytes=identifier), seq, staged)
+        weights = await self._weights(view.artifact)
         spool, length, weight = Spool(), ZipLength(), 0.0
-        async with aclosing(self._pages(files, order["paths"])) as pages:
+        async with aclosing(self._pages(view, order["paths"])) as pages:
             async for rows in pages:
                 page = await _stored(self._core.store, rows)
                 spool.add(page)
@@ -56,17 +62,19 @@ class ZipOut:
 
         def sent() -> None:
             if not order["silent"]:
-                self._core.counters.downloaded(files.artifact, weight)
+                self._core.counters.downloaded(view.artifact, weight)
 
         return Body(length.total, _write(self._core.store, spool), "application/zip", sent)
 
-    async def _pages(self, files: FileSet, paths: Sequence[str] | None) -> AsyncGenerator[list[FileRow], None]:
+    async def _pages(self, view: View, paths: Sequence[str] | None) -> AsyncGenerator[list[FileRow], None]:
+        shard = self._core.rows.shard(view.artifact)
         if paths is not None:
-            yield await self._rows.some(files, paths)
+            found = await find_files(shard, view, paths)
+            yield [found[path] for path in paths if path in found]
             return
-        async with aclosing(self._rows.pages(files)) as pages:
+        async with aclosing(all_files(shard, view)) as pages:
             # The sizes of staged files may be asked for: not while a transaction waits.
-            kept = [page async for page in pages] if files.draft else None
+            kept = [page async for page in pages] if view.staged else None
             async for page in pages:
                 yield page
         for page in kept or ():
@@ -110,7 +118,7 @@ async def _stored(store: BlobStore, rows: Sequence[FileRow]) -> list[StoredFile]
     gate = asyncio.Semaphore(_MAX_HEADS)
 
     async def one(row: FileRow) -> StoredFile | None:
-        if row.size is not None:
+        if row.size is not None and not row.changing:
             return StoredFile(row.path, row.key, row.size, row.modified_at or 0.0)
         async with gate:
             blob = await store.head(row.key)

@@ -4,16 +4,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from hypha_artifacts.addresses import as_switch
-from hypha_artifacts.archives.file_rows import FileRows, FileSet
 from hypha_artifacts.archives.zip_in import ZipIn
 from hypha_artifacts.archives.zip_out import ZipOut
 from hypha_artifacts.blobs import check_path
 from hypha_artifacts.blobs.layout import content_type_of
+from hypha_artifacts.files.file_rows import find_files
+from hypha_artifacts.files.view import View, view_of
 from hypha_common.errors import NotFound
 from hypha_common.plans import Fetch, HttpCall, Plan, Reply
 
 from .disposition import attachment
-from .visitor import find_for
+from .file_visitor import artifact_for
 
 if TYPE_CHECKING:
     from hypha_artifacts.core import Core
@@ -29,7 +30,6 @@ class ArchiveRoutes:
     def __init__(self, core: Core, port: DataPort) -> None:
         self._core = core
         self._port = port
-        self._rows = FileRows(core.database)
         self._zip_in = ZipIn(core.store)
         port.add(ZipOut.KIND, ZipOut(core).make)
         port.add(ZipIn.MEMBER, self._zip_in.make)
@@ -40,18 +40,18 @@ class ArchiveRoutes:
 
     async def create_zip(self, call: HttpCall) -> Plan:
         """Answer with an archive of all files, or of those that are named."""
-        artifact = await find_for(call, self._core.access)
-        files = _files_of(artifact, call)
+        artifact = await artifact_for(call, self._core.access, "get_file", None)
+        view = _view_of(artifact, call)
         named = [check_path(path) for name, path in call.query if name == "file"]
         paths = sorted(set(named), key=str.encode) if named else None
         if paths is not None:
-            known = {row.path for row in await self._rows.some(files, paths)}
+            known = await find_files(self._core.rows.shard(artifact.name), view, paths)
             for path in paths:
                 if path not in known:
                     raise NotFound(f"File '{path}' does not exist in the artifact.", rpc_type="FileNotFoundError")
         silent = bool(as_switch("silent", call.first("silent", "false")))
         return Fetch(
-            self._port.address(ZipOut.KIND, ZipOut.order(files, paths, silent=silent)),
+            self._port.address(ZipOut.KIND, ZipOut.order(view, paths, silent=silent)),
             headers=[
                 ("content-type", "application/zip"),
                 ("content-disposition", attachment(f"{artifact.alias}.zip")),
@@ -61,11 +61,11 @@ class ArchiveRoutes:
 
     async def look_into_zip(self, call: HttpCall) -> Plan:
         """Answer with a folder or a file inside an archive: ``…/~/inner``, or named by ``path``."""
-        artifact = await find_for(call, self._core.access)
+        artifact = await artifact_for(call, self._core.access, "get_file", None)
         outer, _, inner = f"{call.params.get('path', '')}/".partition("/~/")
         path, inner = check_path(outer.rstrip("/")), inner[:-1] or call.first("path").removeprefix("/")
-        row = await self._rows.find(_files_of(artifact, call), path)
-        size = row.size if row is not None else None
+        row = (await find_files(self._core.rows.shard(artifact.name), _view_of(artifact, call), [path])).get(path)
+        size = None if row is None or row.changing else row.size
         if row is not None and size is None:
             stored = await self._core.store.head(row.key)
             size = None if stored is None else stored.size
@@ -98,5 +98,5 @@ class ArchiveRoutes:
         )
 
 
-def _files_of(artifact: Artifact, call: HttpCall) -> FileSet:
-    return FileSet.of(artifact, call.first("version") or None, as_switch("stage", call.first("stage", "false")))
+def _view_of(artifact: Artifact, call: HttpCall) -> View:
+    return view_of(artifact, call.first("version") or None, as_switch("stage", call.first("stage", "false")))
