@@ -292,6 +292,21 @@ async def test_owners_of_the_workspace_rule(gateway: Gateway) -> None:
     await owner.artifacts.delete(child.id)
 
 
+async def test_recipients_delete_what_they_get(gateway: Gateway) -> None:
+    """One message that is addressed to them, where the collection lets them; no version of it, and nothing below."""
+    owner, reader, other = [await fresh(gateway, name) for name in ("owner", "reader", "other")]
+    for can in (False, True):
+        config = {"private_children": True, "recipient_field": "to", "recipient_can_delete": can}
+        inbox = await owner.artifacts.create(type="collection", manifest={"name": "Inbox"}, config=config)
+        letter = await owner.artifacts.create(
+            parent_id=inbox.id, type="letter", manifest={"to": reader.principal.email}
+        )
+        assert not await tell(other, "delete", letter.id, {})
+        for arguments in ({"version": "v0"}, {"recursive": True}):
+            assert not await tell(reader, "delete", letter.id, arguments)
+        assert await tell(reader, "delete", letter.id, {}) == can
+
+
 async def test_children_and_their_parent(gateway: Gateway) -> None:
     """A public child of a private collection is read by nobody else; a private child of a public one by everybody."""
     owner, stranger = await fresh(gateway, "owner"), await fresh(gateway, "stranger")

@@ -92,7 +92,7 @@ class Counters:
 
     async def _write(self, pending: dict[UUID, list[float]]) -> None:
         by_shard: dict[Shard, list[UUID]] = defaultdict(list)
-        for artifact in pending:
+        for artifact in sorted(pending):  # so that replicas never wait for each other's rows in a circle
             by_shard[self._database.for_partition(partition_in(artifact))].append(artifact)
         for shard, artifacts in by_shard.items():
             views, downloads = zip(*(pending[artifact] for artifact in artifacts), strict=True)

@@ -26,7 +26,7 @@ COLUMNS = """
 _FROM = f"SELECT {COLUMNS} FROM artifacts a LEFT JOIN artifacts p ON p.id = a.parent_id"  # noqa: S608  # columns, no values
 _BY_NAME = f"{_FROM} WHERE a.workspace = $1 AND a.alias = $2"
 _BY_ID = f"{_FROM} WHERE a.id = $1"
-_LOCK = "SELECT FROM artifacts WHERE id = $1 FOR UPDATE"
+_LOCK = "SELECT FROM artifacts WHERE id = $1 FOR NO KEY UPDATE"
 
 
 class ArtifactRows:
@@ -50,7 +50,7 @@ class ArtifactRows:
         return None if row is None else artifact_of(row)
 
     async def lock(self, connection: PoolConnectionProxy[Record], identifier: UUID) -> Artifact | None:
-        """Return an artifact and keep others from changing it until the transaction ends."""
+        """Return an artifact and keep others from changing it until the transaction ends; it may get children."""
         # Two statements: the one that waited for the lock sees other tables as they were when it began to wait.
         await connection.execute(_LOCK, identifier)
         row = await connection.fetchrow(_BY_ID, identifier)

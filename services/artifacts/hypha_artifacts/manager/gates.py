@@ -20,6 +20,7 @@ __all__ = [
     "check_mutate",
     "check_new_version",
     "check_root",
+    "is_recipient",
 ]
 
 
@@ -79,6 +80,15 @@ def check_new_version(artifact: Artifact, actor: Actor) -> None:
         raise PermissionDenied(
             f"User does not have permission to commit an artifact to collection '{parent.name.alias}'."
         )
+
+
+def is_recipient(artifact: Artifact, actor: Actor) -> bool:
+    """Tell whether a child is addressed to somebody in a collection whose recipients may delete what they get."""
+    config = {} if artifact.parent is None else artifact.parent.config
+    if config.get("private_children") is not True or config.get("recipient_can_delete") is not True:
+        return False
+    field, email = config.get("recipient_field"), actor.principal.email
+    return isinstance(field, str) and bool(email) and artifact.manifest.get(field) == email
 
 
 def _lets(parent: Parent, operation: str, actor: Actor, fallback: Permission) -> bool:

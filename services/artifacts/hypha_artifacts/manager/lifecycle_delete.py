@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypha_artifacts.access import check
 from hypha_artifacts.actor import Actor
 from hypha_artifacts.addresses import as_switch
 from hypha_artifacts.permissions import grants, holds
 from hypha_artifacts.record import Artifact, Version
+from hypha_artifacts.reference import parse_reference
 from hypha_artifacts.versions import LATEST, STAGE
 from hypha_common.errors import BadRequest, Conflict, NotFound, PermissionDenied
 from hypha_common.principal import Permission
@@ -13,7 +15,7 @@ from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
 from .deletions import Deletions
-from .gates import check_detach
+from .gates import check_detach, is_recipient
 from .values import unix_now
 
 if TYPE_CHECKING:
@@ -57,7 +59,11 @@ class DeleteMethods:
         actor = Actor.of(context)
         as_switch("delete_files", delete_files)
         is_recursive = bool(as_switch("recursive", recursive))
-        artifact = await self._core.access.find(artifact_id, "delete", actor)
+        artifact = await self._core.access.known(parse_reference(artifact_id, actor.workspace), artifact_id)
+        if version is None and not is_recursive and is_recipient(artifact, actor):
+            await self._deletions.remove([artifact.id])
+            return
+        check(artifact, "delete", actor)
         if version is not None:
             await self._delete_version(artifact, version)
             return

@@ -20,6 +20,8 @@ from .readings import Readings
 from .schemas import check_against
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from hypha_artifacts.core import Core
 
 __all__ = ["ParentMethods"]
@@ -62,7 +64,7 @@ class ParentMethods:
         async with self._core.rows.shard(artifact.id).transaction() as connection:
             await keep_tree(connection, artifact.workspace)
             locked = await self._core.rows.lock(connection, artifact.id)
-            if locked is None or locked.parent != artifact.parent:
+            if locked is None or _parent_id(locked) != _parent_id(artifact):
                 raise NotFound(f"Artifact '{artifact.name}' was moved or deleted by somebody else.")
             if parent is not None and await is_above(connection, artifact.id, parent.id):
                 raise BadRequest("Cannot set parent: this would create a circular dependency")
@@ -70,6 +72,10 @@ class ParentMethods:
                 await set_parent(connection, locked, None if parent is None else parent.id)
             except ForeignKeyViolationError:
                 raise NotFound("The collection was deleted by somebody else.") from None
+
+
+def _parent_id(artifact: Artifact) -> UUID | None:
+    return None if artifact.parent is None else artifact.parent.id
 
 
 def _check_fits(artifact: Artifact, parent: Artifact) -> None:
