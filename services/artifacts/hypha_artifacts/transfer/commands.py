@@ -135,6 +135,7 @@ def _tell(failures: list[str], done: Counter[str], moved: str, kept: str, parsed
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)  # noqa: T201 it talks to a person
     already = f", {done[kept]} were {kept} already" if done[kept] else ""
+    already += f", {shown_bytes(done['resumed'])} of them before" if done["resumed"] else ""
     failed = f", {len(failures)} failed" if failures else ""
     _say(f"{moved} {done['files']} files, {shown_bytes(done['bytes'])}{already}{failed}", parsed)
 

@@ -46,7 +46,8 @@ class Download:
     """
     Gets files of an artifact into a folder: first as ``<name>.<etag>.part``, then under their name.
 
-    ``done`` counts files and bytes that came, and files that were here; ``failures`` tells what did not.
+    ``done`` counts files and bytes that came, bytes among them that an earlier run had got (``resumed``), and files
+    that were here; ``failures`` tells what did not come.
 
     """
 
@@ -80,7 +81,7 @@ class Download:
                 self.done["here"] += 1
                 self._progress.add(remote.size)
                 return
-            await _Transfer(self, remote, place).run()
+            self.done["resumed"] += await _Transfer(self, remote, place).run()
             self.done["files"] += 1
             self.done["bytes"] += remote.size
         except Unavailable:  # so will be whatever comes next
@@ -108,11 +109,16 @@ class _Transfer:
         self._remote = remote
         self._place = place
         self._part, self._etag = self._begun()
-        self._have = 0
+        self._have = self._resumed = 0
         self._digest = hashlib.md5(usedforsecurity=False)
 
-    async def run(self) -> None:
-        """Get the whole file. Raises Unavailable, NotFound, or Conflict where what came is not what was kept."""
+    async def run(self) -> int:
+        """
+        Get the whole file; returns how much of it was here already.
+
+        Raises Unavailable, NotFound, or Conflict where what came is not what was kept.
+
+        """
         if self._part is not None:
             await self._take_up(self._part)
         failed_at = -1
@@ -129,6 +135,7 @@ class _Transfer:
             self._part.unlink()
             raise Conflict("what came has another checksum than what was stored; try again, or with --no-checksum")
         self._part.replace(self._place)
+        return self._resumed
 
     def _begun(self) -> tuple[Path | None, str | None]:
         """Return what an earlier run left, and the etag of the bytes it was getting."""
@@ -143,6 +150,7 @@ class _Transfer:
 
     async def _take_up(self, part: Path) -> None:
         self._have = await asyncio.to_thread(self._read, part)
+        self._resumed = self._have
         self._progress.add(self._have)
 
     def _read(self, part: Path) -> int:
@@ -195,7 +203,7 @@ class _Transfer:
         if self._part is not None:
             self._part.unlink(missing_ok=True)
         self._progress.add(-self._have)
-        self._part, self._etag, self._have = None, None, 0
+        self._part, self._etag, self._have, self._resumed = None, None, 0, 0
         self._digest = hashlib.md5(usedforsecurity=False)
 
 

@@ -40,7 +40,8 @@ class Upload:
     """
     Sends files to the draft of an artifact; what is there already is left alone.
 
-    ``done`` counts files and bytes that were sent, and files that were there; ``failures`` tells what was refused.
+    ``done`` counts files and bytes that were sent, bytes among them that an earlier run had sent (``resumed``), and
+    files that were there; ``failures`` tells what was refused.
 
     """
 
@@ -170,6 +171,7 @@ class Upload:
             try:
                 self._progress.add(known)
                 await self._finish(state, file)
+                self.done["resumed"] += known
                 return
             except (BadRequest, NotFound, PermissionDenied):  # the server has forgotten it, or it was for another draft
                 self._progress.add(-known)
