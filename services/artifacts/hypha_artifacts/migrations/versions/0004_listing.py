@@ -54,7 +54,7 @@ def _indexes() -> None:
     op.create_index("artifacts_inboxes", "artifacts", ["workspace"], postgresql_where=is_inbox)
     op.create_index(
         "artifacts_manifest", "artifacts", ["manifest"], postgresql_using="gin",
-        postgresql_ops={"manifest": "jsonb_path_ops"}, postgresql_with={"gin_pending_list_limit": 512},
+        postgresql_ops={"manifest": "jsonb_path_ops"},
     )  # fmt: skip
 
 
@@ -81,8 +81,7 @@ def _words() -> None:
     )  # fmt: skip
     if schema is not None:
         op.execute(
-            f"CREATE INDEX artifacts_words ON artifacts USING gin (artifact_words(manifest) {schema}.gin_trgm_ops) "
-            "WITH (gin_pending_list_limit = 512)"
+            f"CREATE INDEX artifacts_words ON artifacts USING gin (artifact_words(manifest) {schema}.gin_trgm_ops)"
         )
 
 
