@@ -203,12 +203,12 @@ async def test_versions_and_drafts(services: ArtifactsService) -> None:
 
 
 async def test_headers_of_a_site(services: ArtifactsService) -> None:
-    headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=60", "Set-Cookie": "a=b"}
+    headers = {"Referrer-Policy": "no-referrer", "Cache-Control": "max-age=60", "Set-Cookie": "a=b"}
     artifact = await site(services, headers=headers)
     plan = await view(services, artifact)
     assert isinstance(plan, Fetch)
     found = dict(plan.headers)
-    assert (found["access-control-allow-origin"], found["cache-control"]) == ("*", "max-age=60")
+    assert (found["referrer-policy"], found["cache-control"]) == ("no-referrer", "max-age=60")
     assert "set-cookie" not in found
     assert len(found) == len(plan.headers)
 

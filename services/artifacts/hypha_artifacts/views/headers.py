@@ -11,14 +11,10 @@ __all__ = ["safe_headers"]
 _MAX_HEADERS = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _VALUE = re.compile(r"[\x20-\x7e]{0,4096}")
-# What concerns the page alone. Others concern the server, or how its answers are read on their way.
+# What concerns the page alone. Others concern the server, or how its answers are read on their way; the gateway lets
+# pages of any origin read them by itself.
 _ALLOWED = frozenset(
     {
-        "access-control-allow-headers",
-        "access-control-allow-methods",
-        "access-control-allow-origin",
-        "access-control-expose-headers",
-        "access-control-max-age",
         "cache-control",
         "content-disposition",
         "content-language",
