@@ -196,10 +196,14 @@ class Cluster:
         child.settled()
 
     async def _start_services(self) -> None:
-        # The workspace service first: auth registers services there, and would wait half a second for a second try.
-        await self._start_all(self._service("workspace", self.settings.workspace_replicas))
         files = [] if self.settings.disable_s3 else self._service("artifacts", self.settings.artifacts_replicas)
-        await self._start_all([*self._service("auth", self.settings.auth_replicas), *files, *self._all_gateways()])
+        await _all(self._start_all(files), self._start_workspace_and_others())
+
+    async def _start_workspace_and_others(self) -> None:
+        # The workspace service first: auth registers services there, and would wait half a second for a second try.
+        # So does the artifacts service, which takes longer to come up and so may begin at once.
+        await self._start_all(self._service("workspace", self.settings.workspace_replicas))
+        await self._start_all([*self._service("auth", self.settings.auth_replicas), *self._all_gateways()])
 
     async def _run_startup_functions(self) -> None:
         """Start the process that runs them; returns when all have. Raises ConfigurationError where one fails."""
