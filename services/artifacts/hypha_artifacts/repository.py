@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from asyncpg import Record
     from asyncpg.pool import PoolConnectionProxy
 
-__all__ = ["COLUMNS", "ArtifactRows", "artifact_of"]
+__all__ = ["COLUMNS", "LONGER", "LONG_S", "ArtifactRows", "artifact_of"]
+
+# For statements on all files of an artifact in one transaction: there may be more than they usually have time for.
+LONG_S = 300
+LONGER = f"SET LOCAL statement_timeout = '{LONG_S}s'"
 
 # Rows of this shape become an Artifact: see artifact_of().
 COLUMNS = """

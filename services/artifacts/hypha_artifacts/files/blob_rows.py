@@ -8,6 +8,7 @@ from uuid import UUID
 from hypha_artifacts.blobs.layout import blob_key
 from hypha_artifacts.record import Artifact
 from hypha_artifacts.reference import new_uuid, partition_in
+from hypha_artifacts.repository import LONG_S, LONGER
 from hypha_common.errors import Conflict, NotFound, PermissionDenied
 
 from .media_type import media_type
@@ -167,9 +168,10 @@ class BlobRows:
         Does nothing and returns False where one is not settled: leave the transaction and :meth:`settle` again.
 
         """
-        if not await connection.fetchval(_ARE_SETTLED, artifact.id):
+        await connection.execute(LONGER)
+        if not await connection.fetchval(_ARE_SETTLED, artifact.id, timeout=LONG_S):
             return False
-        await connection.execute(_SEAL, artifact.id)
+        await connection.execute(_SEAL, artifact.id, timeout=LONG_S)
         return True
 
     async def copy(self, source: Artifact, seq: int, target: Artifact) -> int:

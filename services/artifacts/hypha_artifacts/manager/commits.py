@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hypha_artifacts.record import NEW_VERSION, Artifact, Version, load_json
+from hypha_artifacts.repository import LONG_S, LONGER
 from hypha_artifacts.versions import LATEST, NEW, STAGE
 from hypha_common.errors import BadRequest
 
@@ -21,10 +22,6 @@ __all__ = ["FIRST_COMMENT", "Publication", "automatic_name", "publish", "read_ve
 
 FIRST_COMMENT = "Initial version"
 
-# There may be more files than a statement usually has time for, and they are published as a whole.
-_LONG_S = 300
-
-_LONGER = f"SET LOCAL statement_timeout = '{_LONG_S}s'"
 _STAGED_WEIGHTS = """
     SELECT json_object_agg(path, download_weight) FROM artifact_staged_files
     WHERE artifact_id = $1 AND blob_id IS NOT NULL AND download_weight > 0
@@ -143,10 +140,10 @@ async def _version(
 
 async def _publish_files(connection: PoolConnectionProxy[Record], artifact: Artifact, seq: int) -> None:
     """Lay the staged files over those of a version."""
-    await connection.execute(_LONGER)
+    await connection.execute(LONGER)
     for statement in (_REMOVE_FILES, _ADD_FILES):
-        await connection.execute(statement, artifact.id, seq, timeout=_LONG_S)
-    await connection.execute(_CLEAR_FILES, artifact.id, timeout=_LONG_S)
+        await connection.execute(statement, artifact.id, seq, timeout=LONG_S)
+    await connection.execute(_CLEAR_FILES, artifact.id, timeout=LONG_S)
 
 
 def _with_weights(config: dict[str, Any], weights: str | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from hypha_artifacts.record import NEW_VERSION, Artifact
 from hypha_artifacts.reference import ArtifactName
+from hypha_artifacts.repository import LONG_S, LONGER
 
 from .values import dump_json, unix_now
 
@@ -109,8 +110,9 @@ class Creations:
 
     async def reset(self, connection: PoolConnectionProxy[Record], made: Creation, secrets: bytes | None) -> None:
         """Make a locked artifact anew: no version, file, draft or count of before stays. Its UUID does."""
+        await connection.execute(LONGER)
         for statement in _EMPTY:
-            await connection.execute(statement, made.id)
+            await connection.execute(statement, made.id, timeout=LONG_S)
         now = unix_now()
         manifest, config = dump_json(made.manifest), dump_json(made.config)
         # Sequence numbers go on: what somebody still holds of an old version must not mean a new one.

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from hypha_artifacts.record import Artifact, Version, load_json
 from hypha_artifacts.reference import ArtifactName
+from hypha_artifacts.repository import LONG_S, LONGER
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Deletions"]
 
 _AT_ONCE = 200
-# An artifact may have more files than a statement usually has time for, and goes as a whole.
-_LONG_S = 300
-
-_LONGER = f"SET LOCAL statement_timeout = '{_LONG_S}s'"
 _REMOVE = "DELETE FROM artifacts WHERE id = ANY($1::uuid[])"
 _DESCENDANTS = """
     WITH RECURSIVE below AS (
@@ -63,8 +60,8 @@ class Deletions:
         for start in range(0, len(artifacts), _AT_ONCE):
             some = artifacts[start : start + _AT_ONCE]
             async with self._rows.shard(some[0]).transaction() as connection:
-                await connection.execute(_LONGER)
-                await connection.execute(_REMOVE, list(some), timeout=_LONG_S)
+                await connection.execute(LONGER)
+                await connection.execute(_REMOVE, list(some), timeout=LONG_S)
 
     async def descendants(self, artifact: Artifact) -> list[UUID]:
         """Return all children, their children, and so on, committed or not; the deepest first."""
@@ -81,8 +78,8 @@ class Deletions:
         self, connection: PoolConnectionProxy[Record], artifact: Artifact, version: Version, now: int
     ) -> None:
         """Remove a version of a locked artifact with its files. The others keep theirs."""
-        await connection.execute(_LONGER)
-        await connection.execute(_REMOVE_VERSION, artifact.id, version.seq, timeout=_LONG_S)
+        await connection.execute(LONGER)
+        await connection.execute(_REMOVE_VERSION, artifact.id, version.seq, timeout=LONG_S)
         left = [known for known in artifact.versions if known.seq != version.seq]
         if not left:
             await connection.execute(_NONE_LEFT, artifact.id, now)
@@ -93,8 +90,8 @@ class Deletions:
 
     async def merge(self, connection: PoolConnectionProxy[Record], artifact: UUID, *, into: UUID) -> None:
         """Remove an artifact whose staged files another one has from now on, which has none."""
-        await connection.execute(_LONGER)
-        await connection.execute(_MOVE_STAGED, artifact, into, timeout=_LONG_S)
+        await connection.execute(LONGER)
+        await connection.execute(_MOVE_STAGED, artifact, into, timeout=LONG_S)
         await connection.execute(_REMOVE, [artifact])
 
     async def some_of_workspace(self, workspace: str, before: UUID) -> list[UUID]:

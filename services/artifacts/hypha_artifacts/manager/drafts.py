@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hypha_artifacts.record import Artifact
+from hypha_artifacts.repository import LONG_S, LONGER
 
 from .values import Values, dump_json, unix_now
 
@@ -57,5 +58,6 @@ class Drafts:
 
     async def drop(self, connection: PoolConnectionProxy[Record], identifier: UUID) -> None:
         """Drop the draft of a locked artifact."""
+        await connection.execute(LONGER)
         for statement in (_EXPIRE_UPLOADS, _DROP_FILES, _DROP):
-            await connection.execute(statement, identifier)
+            await connection.execute(statement, identifier, timeout=LONG_S)
