@@ -9,12 +9,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from hypha_artifacts.core import Core
+from hypha_artifacts.files import BlobRows
 from hypha_artifacts.keeping import loose
 from hypha_artifacts.keeping.lease import Lease, LeaseLost
 from hypha_artifacts.keeping.orphans import remove_orphans
 from hypha_artifacts.keeping.sweep import LEASE, Sweep
 from hypha_common.db import Shard
-from hypha_common.errors import Unavailable
+from hypha_common.errors import Conflict, Unavailable
 
 from .kept_rows import WORKSPACE, commit_files, key_of, loose_blob, make_artifact, stage_file
 
@@ -156,10 +157,8 @@ async def test_expired_uploads_are_aborted_in_the_store(core: Core) -> None:
     await shard_of(core).execute("DELETE FROM artifacts WHERE alias = 'upload-deleted'")
     assert (await sweep(core))["upload"] == 1
     assert await loose.dead_objects(shard_of(core)) == []
-    left = await core.store._client.list_multipart_uploads(Bucket=core.store.bucket)
-    known = {entry["UploadId"] for entry in left.get("Uploads", ())}
-    if known:  # not every store lists them
-        assert known & {upload for _, upload in uploads.values()} == {uploads["running"][1]}
+    known = {identifier async for _, identifier, _ in core.store.uploads("artifacts/")}
+    assert known & {upload for _, upload in uploads.values()} == {uploads["running"][1]}
 
 
 async def test_a_store_that_is_away_costs_nothing_but_time(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +212,7 @@ async def test_objects_without_rows_go_only_when_asked(core: Core) -> None:
     known = await key_of(core, WORKSPACE, await loose_blob(core, WORKSPACE, "x", "known", b"1"))
     lost = f"artifacts/{WORKSPACE}/x/{uuid4()}/lost"
     await core.store.write(lost, b"12345", content_type="text/plain")
+    upload = await core.store.begin_upload(f"{lost}-in-parts", content_type="text/plain")
     await sweep(core, grace_s=60)
     assert await object_there(core, lost)
     found = await remove_orphans(core, grace_s=3600, holder="test")
@@ -220,9 +220,22 @@ async def test_objects_without_rows_go_only_when_asked(core: Core) -> None:
     found = await remove_orphans(core, grace_s=-5, holder="test", dry_run=True)
     assert found["orphan"] >= 1
     assert await object_there(core, lost)
+    assert upload in [identifier async for _, identifier, _ in core.store.uploads("artifacts/")]
     await remove_orphans(core, grace_s=-5, holder="test")
+    assert upload not in [identifier async for _, identifier, _ in core.store.uploads("artifacts/")]
     assert not await object_there(core, lost)
     assert await object_there(core, known)
+
+
+async def test_a_write_that_ends_after_its_row_was_swept_leaves_nothing(core: Core) -> None:
+    key = await key_of(core, WORKSPACE, await loose_blob(core, WORKSPACE, "x", "slow", None))
+    assert key is not None
+    await sweep(core)
+    written = await core.store.write(key, b"late", content_type="text/plain")
+    with pytest.raises(Conflict):
+        await BlobRows(core).stored(key, written.size, written.etag, None)
+    assert await sweep(core) == {"object": 1}
+    assert not await object_there(core, key)
 
 
 async def test_two_sweeps_at_once_do_it_once(core: Core) -> None:

@@ -259,6 +259,18 @@ class BlobStore:
         except NotFound:
             return
 
+    async def uploads(self, prefix: str) -> AsyncIterator[tuple[str, str, float]]:
+        """Yield key, id and Unix time of the beginning of each multipart upload below a prefix that has not ended."""
+        markers: dict[str, str] = {}
+        while True:
+            with _translated():
+                answer = await self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix, **markers)
+            for upload in answer.get("Uploads", ()):
+                yield upload["Key"], upload["UploadId"], upload["Initiated"].timestamp()
+            if not answer.get("IsTruncated"):
+                return
+            markers = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
     def address(
         self,
         method: str,

@@ -48,6 +48,11 @@ _WRITTEN = """
 """
 _IS_RECORDED = "SELECT true FROM blobs WHERE key = $1 AND size = $2 AND etag = $3"
 _IS_SEALED = "SELECT sealed FROM blobs WHERE id = $1"
+# Its row was swept while it was being written: its key is never used again, so the object may go at any time.
+_BURY = """
+    INSERT INTO dead_objects (key) SELECT $1 WHERE NOT EXISTS (SELECT FROM blobs WHERE key = $1)
+    ON CONFLICT DO NOTHING
+"""
 _STATE = "SELECT sealed, writable_until > now() AS writable FROM blobs WHERE key = $1"
 # Locked: nobody begins to write them meanwhile.
 _ARE_SETTLED = """
@@ -134,6 +139,7 @@ class BlobRows:
         shard, kind = self._shard(key), media_type(content_type, path_in_key(key))
         if await shard.execute(_WRITTEN, key, size, etag, kind) or await shard.fetchval(_IS_RECORDED, key, size, etag):
             return
+        await shard.execute(_BURY, key)
         raise Conflict("The file was committed or removed while it was being written.")
 
     async def is_sealed(self, connection: PoolConnectionProxy[Record], blob: UUID) -> bool:

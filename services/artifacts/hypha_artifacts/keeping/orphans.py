@@ -21,6 +21,10 @@ _PAGE = 1000
 _KNOWN = """
     SELECT key FROM blobs WHERE key = ANY($1::text[]) UNION ALL SELECT key FROM dead_objects WHERE key = ANY($1::text[])
 """
+_KNOWN_UPLOAD = """
+    SELECT EXISTS (SELECT FROM artifact_uploads WHERE store_upload_id = $1)
+        OR EXISTS (SELECT FROM dead_objects WHERE store_upload_id = $1)
+"""
 
 
 async def remove_orphans(core: Core, *, grace_s: float, holder: str, dry_run: bool = False) -> Counter[str]:
@@ -28,7 +32,8 @@ async def remove_orphans(core: Core, *, grace_s: float, holder: str, dry_run: bo
     Remove objects under ``artifacts/`` that no row stands for and that are older than ``grace_s``.
 
     Rows come before objects, so only a restored backup or a late upload to a dropped blob leaves such. Goes on where a
-    killed pass was. Returns ``orphan`` (removed, or found where ``dry_run``), ``orphan_bytes`` and ``listed``.
+    killed pass was. Uploads in parts that no row stands for are aborted. Returns ``orphan`` (removed, or found where
+    ``dry_run``), ``orphan_bytes``, ``orphan_upload`` and ``listed``.
     Another process that does the same stops.
 
     """
@@ -45,6 +50,7 @@ async def remove_orphans(core: Core, *, grace_s: float, holder: str, dry_run: bo
                 await _page(core, lease, shards, page, found, grace_s=grace_s, dry_run=dry_run)
                 page = []
         await _page(core, lease, shards, page, found, grace_s=grace_s, dry_run=dry_run)
+        await _uploads(core, shards, found, grace_s=grace_s, dry_run=dry_run)
         if not dry_run:
             await lease.save("")
     finally:
@@ -57,6 +63,18 @@ async def without_rows(shards: Iterable[Shard], objects: list[StoredBlob]) -> li
     keys = [stored.key for stored in objects]
     known = {row["key"] for shard in shards for row in await shard.fetch(_KNOWN, keys)}
     return [stored for stored in objects if stored.key not in known]
+
+
+async def _uploads(core: Core, shards: list[Shard], found: Counter[str], *, grace_s: float, dry_run: bool) -> None:
+    """Abort multipart uploads that no row stands for: somebody was killed before it could be written."""
+    oldest_kept = time.time() - grace_s
+    async for key, upload_id, begun_at in core.store.uploads(ARTIFACTS_PREFIX):
+        known = [await shard.fetchval(_KNOWN_UPLOAD, upload_id) for shard in shards]
+        if any(known) or begun_at > oldest_kept:
+            continue
+        found["orphan_upload"] += 1
+        if not dry_run:
+            await core.store.abort_upload(key, upload_id)
 
 
 async def _page(
