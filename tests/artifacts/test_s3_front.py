@@ -235,11 +235,17 @@ async def test_multipart(services: ArtifactsService, s3: S3Caller, http: HttpCal
         "x/y", "1", str(5 * 2**20 + 1)
     ]  # fmt: skip
     assert [head.headers["etag"]] == done.texts("ETag")
+    listed_etag = (await s3("GET", BUCKET, query={"prefix": f"{workspace}/"})).texts("ETag")[0]
+    for etag in (head.headers["etag"], listed_etag):
+        assert (await s3("GET", path, headers={"if-match": etag})).status == 200
     assert denied(await s3("POST", path, _complete(parts), query={"uploadId": upload}), "NoSuchUpload", 404)
     again = (await s3("POST", path, query={"uploads": ""})).texts("UploadId")[0]
-    copy = {"x-amz-copy-source": f"/{path}"}
-    answer = await s3("PUT", path, query={"partNumber": "1", "uploadId": again}, headers=copy)
-    assert denied(answer, "NotImplemented", 501)
+    copy = {"x-amz-copy-source": quote(f"/{path}"), "x-amz-copy-source-range": f"bytes=9-{5 * 2**20}"}
+    copied = await s3("PUT", path, query={"partNumber": "1", "uploadId": again}, headers=copy)
+    assert copied.texts("ETag") == [f'"{hashlib.md5(b"a" * (5 * 2**20 - 9) + b"b").hexdigest()}"']
+    for source, piece, code in ((path, "bytes=0-99999999", "InvalidArgument"), (f"{BUCKET}/x", "", "AccessDenied")):
+        copy = {"x-amz-copy-source": quote(f"/{source}"), "x-amz-copy-source-range": piece}
+        assert (await s3("PUT", path, query={"partNumber": "2", "uploadId": again}, headers=copy)).code == code
     assert (await s3("DELETE", path, query={"uploadId": again})).status == 204
     assert denied(await s3("GET", path, query={"uploadId": again}), "NoSuchUpload", 404)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from hypha_artifacts.files.media_type import media_type
@@ -10,6 +12,7 @@ from hypha_common.wire import pack
 
 from .errors import S3Error
 from .listing import max_keys, written_time
+from .object_api import copy_source
 from .replies import object_headers
 from .xml import document, parse
 
@@ -31,6 +34,8 @@ _XML = [("content-type", "application/xml")]
 _LIFE_S = 7 * 86400
 _MAX_PARTS = 10_000
 _STORED = "s3:workspace-part"
+_RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{1,15})")
+_MAX_COPIED_BYTES = 256 * 2**20  # while the client waits for an answer
 
 
 class MultipartApi:
@@ -51,7 +56,7 @@ class MultipartApi:
         upload = await self._find(request, prefix.removesuffix("/"))
         match request.method:
             case "PUT":
-                return self._part(request, upload)
+                return await self._part(request, upload, prefix)
             case "POST":
                 return await self._complete(request, upload)
             case "GET":
@@ -84,12 +89,12 @@ class MultipartApi:
         result = [("Bucket", self._core.store.bucket), ("Key", upload.key), ("UploadId", upload.id)]
         return Reply(200, _XML, document("InitiateMultipartUploadResult", result))
 
-    def _part(self, request: S3Request, upload: Upload) -> Store:
+    async def _part(self, request: S3Request, upload: Upload, prefix: str) -> Plan:
         number = request.query.get("partNumber", "")
         if not (number.isascii() and number.isdigit() and len(number) < 6 and 1 <= int(number) <= _MAX_PARTS):
             raise S3Error("InvalidArgument", f"partNumber must be between 1 and {_MAX_PARTS}")
         if "x-amz-copy-source" in request.headers:
-            raise S3Error("NotImplemented", "Parts cannot be copied here; copy the whole object, or send the bytes")
+            return await self._copy_part(request, upload, int(number), prefix)
         query = [("partNumber", number), ("uploadId", upload.store_id)]
         return Store(
             self._core.store.address("PUT", upload.key, query=query),
@@ -97,6 +102,24 @@ class MultipartApi:
             max_bytes=self._core.settings.max_file_bytes,
             chunked=request.is_chunked,
         )
+
+    async def _copy_part(self, request: S3Request, upload: Upload, number: int, prefix: str) -> Reply:
+        source = await self._objects.find(copy_source(request, self._core.store.bucket, prefix))
+        if source is None:
+            raise S3Error("NoSuchKey", "The specified key does not exist.")
+        first, last = 0, source.size - 1
+        if text := request.headers.get("x-amz-copy-source-range", ""):
+            wanted = _RANGE.fullmatch(text)
+            if wanted is None or not int(wanted[1]) <= int(wanted[2]) < source.size:
+                raise S3Error("InvalidArgument", "x-amz-copy-source-range must be bytes=first-last, within the object")
+            first, last = int(wanted[1]), int(wanted[2])
+        if last - first >= _MAX_COPIED_BYTES:
+            raise S3Error("EntityTooLarge", f"A part that is copied has {_MAX_COPIED_BYTES} bytes at most")
+        etag = await self._core.store.copy_part(
+            source.key, upload.key, upload.store_id, number, first=first, size=last - first + 1
+        )
+        result = [("ETag", f'"{etag}"'), ("LastModified", written_time(time.time()))]
+        return Reply(200, _XML, document("CopyPartResult", result))
 
     async def _part_stored(self, receipt: list[Any], stored: Stored) -> Reply:
         return Reply(200, object_headers(stored.etag))

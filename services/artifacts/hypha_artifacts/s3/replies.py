@@ -41,7 +41,7 @@ def fetch_object(store: BlobStore, request: S3Request, found: WorkspaceObject) -
     if request.method == "HEAD" and "range" not in request.headers:
         return head_object(request, found)
     send = fetch_headers(request)
-    if request.headers.get("if-range", "").strip('"') not in ("", found.etag):
+    if request.headers.get("if-range", "").strip('"') not in ("", found.etag, found.store_etag):
         send = []
     return Fetch(store.address(request.method, found.key), send, overrides(request, _described(found)))
 
@@ -73,12 +73,12 @@ def check_conditions(request: S3Request, found: WorkspaceObject) -> Reply | None
     """Return 304 where the client has the object already, else None. Raises S3Error where it wants another one."""
     headers, modified_at = request.headers, int(found.modified_at)
     if "if-match" in headers:
-        if not _matches(headers["if-match"], found.etag):
+        if not _matches(headers["if-match"], found):
             raise S3Error("PreconditionFailed", "The object is another one (if-match)")
     elif (since := _time(headers.get("if-unmodified-since"))) is not None and modified_at > since:
         raise S3Error("PreconditionFailed", "The object has been changed (if-unmodified-since)")
     if "if-none-match" in headers:
-        unchanged = _matches(headers["if-none-match"], found.etag)
+        unchanged = _matches(headers["if-none-match"], found)
     else:
         since = _time(headers.get("if-modified-since"))
         unchanged = since is not None and modified_at <= since
@@ -91,10 +91,10 @@ def _described(found: WorkspaceObject) -> Headers:
     return [("content-type", found.content_type), *object_headers(found.etag), *found.metadata.items()]
 
 
-def _matches(header: str, etag: str) -> bool:
-    return header.strip() == "*" or any(
-        part.strip().removeprefix("W/").strip('"') == etag for part in header.split(",")
-    )
+def _matches(header: str, found: WorkspaceObject) -> bool:
+    """Tell whether one of the etags is the object's: as clients were told, or as listings tell."""
+    named = {part.strip().removeprefix("W/").strip('"') for part in header.split(",")}
+    return bool(named & {"*", found.etag, found.store_etag})
 
 
 def _time(text: str | None) -> float | None:
