@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -21,6 +22,7 @@ __all__ = ["BlobStore", "Page", "Part", "StoredBlob"]
 _MAX_DELETED_AT_ONCE = 1000  # of DeleteObjects
 _MAX_STREAMS = 100
 _READ_BUFFER_BYTES = 128 * 1024
+_PATIENCE_S = 300  # without a word, while the store copies: 5 GiB at 17 MB/s
 _INTERNAL_EXPIRES_S = 3600  # of addresses that only our processes see
 
 
@@ -68,6 +70,8 @@ class BlobStore:
         self.public_endpoint = (settings.endpoint_url_public or settings.endpoint_url).rstrip("/")
         self.credentials = Credentials(settings.access_key_id, settings.secret_access_key, settings.region_name)
         self._client: Any = None
+        self._patient: Any = None  # for what takes the store as long as the object is large; made when it is needed
+        self._making_patient = asyncio.Lock()
         self._session: ClientSession | None = None
         self._stack = AsyncExitStack()
 
@@ -83,7 +87,7 @@ class BlobStore:
 
     async def close(self) -> None:
         await self._stack.aclose()
-        self._client = self._session = None
+        self._client = self._patient = self._session = None
 
     async def ping(self) -> None:
         """Raise Unavailable unless the store answers."""
@@ -153,9 +157,10 @@ class BlobStore:
 
     async def copy(self, source: str, target: str) -> None:
         """Copy an object inside the store. Raises NotFound."""
+        client = await self._patiently()
         try:
             with _translated():
-                await self._client.copy_object(
+                await client.copy_object(
                     Bucket=self.bucket, Key=target, CopySource={"Bucket": self.bucket, "Key": source}
                 )
         except BadRequest as error:
@@ -234,8 +239,9 @@ class BlobStore:
     async def complete_upload(self, key: str, upload_id: str, parts: Iterable[tuple[int, str]]) -> str:
         """Join parts, (number, etag) each, and return the object's etag. Raises BadRequest where they do not fit."""
         listed = [{"PartNumber": number, "ETag": etag} for number, etag in parts]
+        client = await self._patiently()
         with _translated():
-            answer = await self._client.complete_multipart_upload(
+            answer = await client.complete_multipart_upload(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}
             )
         return str(answer.get("ETag", "")).strip('"')
@@ -325,6 +331,13 @@ class BlobStore:
                 if answer.status != 200:
                     raise Unavailable(f"The store failed: {answer.status}")
 
+    async def _patiently(self) -> Any:
+        async with self._making_patient:
+            if self._patient is None:
+                patient = _client_for(self.endpoint, self.credentials, read_timeout_s=_PATIENCE_S)
+                self._patient = await self._stack.enter_async_context(patient)
+        return self._patient
+
     def _plain_http(self) -> ClientSession:
         if self._session is None:
             from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
@@ -367,7 +380,7 @@ def _listed(entry: dict[str, Any]) -> StoredBlob:
     return StoredBlob(entry["Key"], entry["Size"], etag, entry["LastModified"].timestamp())
 
 
-def _client_for(endpoint: str, credentials: Credentials) -> Any:
+def _client_for(endpoint: str, credentials: Credentials, *, read_timeout_s: float = 30) -> Any:
     from aiobotocore.config import AioConfig
     from aiobotocore.session import get_session
 
@@ -386,7 +399,7 @@ def _client_for(endpoint: str, credentials: Credentials) -> Any:
             response_checksum_validation="when_required",
             max_pool_connections=100,
             connect_timeout=3,
-            read_timeout=30,
+            read_timeout=read_timeout_s,
             retries={"mode": "standard", "total_max_attempts": 3},
         ),
     )

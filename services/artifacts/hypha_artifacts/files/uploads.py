@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from hypha_common.errors import BadRequest, HyphaError, NotFound
 from .arguments import as_count
 from .draft_rows import StagedFile, open_draft, stage
 from .media_type import media_type
+from .signing import sign_all
 from .upload_rows import Upload, add_upload, drop_upload, find_upload
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Uploads", "as_parts"]
 
 _SLACK_S = 10  # contract 02 §2.3: an upload lives a little longer than its addresses
-_SIGNED_AT_ONCE = 500
 
 Part = tuple[int, str]  # number and etag
 
@@ -89,14 +88,12 @@ class Uploads:
         return written
 
     async def _parts(self, upload: Upload, options: dict[str, Any]) -> list[dict[str, Any]]:
-        parts = []
-        for number in range(1, upload.part_count + 1):
+        def sign(number: int) -> str:
             query = [("partNumber", str(number)), ("uploadId", upload.store_id)]
-            url = self._core.addresses.sign("PUT", upload.key, query=query, **options)
-            parts.append({"part_number": number, "url": url})
-            if number % _SIGNED_AT_ONCE == 0:
-                await asyncio.sleep(0)  # others have their turn
-        return parts
+            return self._core.addresses.sign("PUT", upload.key, query=query, **options)
+
+        urls = await sign_all(sign, range(1, upload.part_count + 1))
+        return [{"part_number": number, "url": url} for number, url in enumerate(urls, start=1)]
 
 
 def as_parts(value: object, part_count: int) -> list[Part]:

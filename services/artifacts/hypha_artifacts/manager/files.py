@@ -8,11 +8,13 @@ from hypha_artifacts.blobs import check_path
 from hypha_artifacts.files.arguments import as_count, as_folder, as_paths, as_weights, check_branch
 from hypha_artifacts.files.draft_rows import NotStaged
 from hypha_artifacts.files.reader import weight_of
+from hypha_artifacts.files.signing import sign_all
 from hypha_artifacts.files.view import view_of
 from hypha_common.rpc.service import rpc_method
 
 if TYPE_CHECKING:
     from hypha_artifacts.core import Core
+    from hypha_artifacts.files.file_rows import FileRow
     from hypha_artifacts.files.reader import FileReader
     from hypha_artifacts.files.writer import FileWriter
     from hypha_common.rpc.caller import Caller
@@ -68,8 +70,8 @@ class Files:
         sign("PUT", "", **options)  # refuses bad arguments before anything is staged
         artifact = await self._core.access.find(artifact_id, "put_file", Actor.of(context))
         blobs = await self._writer.announce(artifact, weights, writable_s=expires_s, direct=direct)
-        urls = {given: sign("PUT", blobs[path].key, **options) for given, path in paths}
-        return urls[file_path] if isinstance(file_path, str) else urls
+        signed = await sign_all(lambda blob: sign("PUT", blob.key, **options), blobs.values())
+        return _answer(file_path, paths, dict(zip(blobs, signed, strict=True)))
 
     @rpc_method
     async def get_file(
@@ -109,15 +111,16 @@ class Files:
         wanted = list(dict.fromkeys(path for _, path in paths))
         files = await self._reader.find(artifact, view_of(artifact, version, staged), wanted)
         direct = self._core.addresses.is_direct(use_proxy)
-        addresses = {}
-        for file in files:
+
+        def sign(file: FileRow) -> str:
             # The store does not remember what kind of file it is; our own /s3 knows.
             query = [("response-content-type", file.content_type)] if direct and file.content_type else []
-            addresses[file.path] = self._core.addresses.sign("GET", file.key, query=query, **options)
+            return self._core.addresses.sign("GET", file.key, query=query, **options)
+
+        addresses = await sign_all(sign, files)
         if not quiet:
             self._core.counters.downloaded(artifact.id, weight_of(artifact, wanted))
-        urls = {given: addresses[path] for given, path in paths}
-        return urls[file_path] if isinstance(file_path, str) else urls
+        return _answer(file_path, paths, dict(zip(wanted, addresses, strict=True)))
 
     @rpc_method
     async def remove_file(
@@ -174,3 +177,10 @@ class Files:
         artifact = await self._core.access.find(artifact_id, "list_files", Actor.of(context))
         view = view_of(artifact, version, staged)
         return await self._reader.list(artifact, view, folder, limit=most, offset=first, pending=pending)
+
+
+def _answer(asked: str | list[str], paths: list[tuple[str, str]], addresses: dict[str, str]) -> str | dict[str, str]:
+    """Return the address of a path, or those of a list by its paths as they were given."""
+    if isinstance(asked, str):
+        return addresses[paths[0][1]]
+    return {given: addresses[path] for given, path in paths}
