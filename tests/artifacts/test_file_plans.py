@@ -187,6 +187,10 @@ async def test_who_comes_too_late_for_a_path(services: ArtifactsService) -> None
     await services.core.rows.shard(artifact.name).execute("DELETE FROM blobs WHERE key LIKE '%/z'")
     with pytest.raises(Conflict, match="took too long"):
         await put(services, artifact, plan, b"")
+    assert isinstance(plan, Store)
+    key = plan.url.partition("/hypha-workspaces/")[2].partition("?")[0]
+    shard = services.core.rows.shard(artifact.name)
+    assert await shard.fetchval("SELECT true FROM dead_objects WHERE key = $1", key), "the sweep removes its bytes"
 
 
 async def test_strangers_are_told_what_the_contract_says(services: ArtifactsService) -> None:

@@ -139,8 +139,12 @@ class BlobRows:
         shard, kind = self._shard(key), media_type(content_type, path_in_key(key))
         if await shard.execute(_WRITTEN, key, size, etag, kind) or await shard.fetchval(_IS_RECORDED, key, size, etag):
             return
-        await shard.execute(_BURY, key)
+        await self.bury(key)
         raise Conflict("The file was committed or removed while it was being written.")
+
+    async def bury(self, key: str) -> None:
+        """Let the sweep remove what was written after the object's row was swept; does nothing where it was not."""
+        await self._shard(key).execute(_BURY, key)
 
     async def is_sealed(self, connection: PoolConnectionProxy[Record], blob: UUID) -> bool:
         """Tell whether an object is committed."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from hypha_artifacts.blobs import StoredBlob
 from hypha_artifacts.reference import partition_in
 from hypha_artifacts.versions import base_of_draft
-from hypha_common.errors import PayloadTooLarge
+from hypha_common.errors import Conflict, PayloadTooLarge
 
 from .blob_rows import Blob, BlobRows
 from .draft_rows import Draft, NotStaged, StagedFile, check_folders, open_draft, stage, unstage
@@ -69,12 +69,16 @@ class FileWriter:
         Who does not hear of the success may say so again, also after a commit.
 
         """
-        async with self._core.database.for_partition(partition_in(artifact)).transaction() as connection:
-            if await self._blobs.is_sealed(connection, file.blob):
-                return
-            draft = await open_draft(connection, artifact)
-            await self._blobs.record(connection, [written])
-            await stage(connection, draft, [file])
+        try:
+            async with self._core.database.for_partition(partition_in(artifact)).transaction() as connection:
+                if await self._blobs.is_sealed(connection, file.blob):
+                    return
+                draft = await open_draft(connection, artifact)
+                await self._blobs.record(connection, [written])
+                await stage(connection, draft, [file])
+        except Conflict:
+            await self._blobs.bury(written.key)
+            raise
 
     async def write(self, artifact: Artifact, path: str, data: bytes) -> None:
         """Write and stage a small file. Raises Conflict, PayloadTooLarge."""
