@@ -14,6 +14,7 @@ import pytest_asyncio
 from hypha_artifacts.blobs.layout import blob_key
 from hypha_artifacts.main import ArtifactsService
 from hypha_artifacts.reference import new_uuid
+from hypha_artifacts.s3.blocked import BlockedUsers
 from hypha_artifacts.s3.credentials import CredentialRows, workspace_secret
 from hypha_common.principal import Permission
 from tests.artifacts.http_caller import Answer, HttpCaller, S3Caller
@@ -363,3 +364,24 @@ async def test_a_workspace_that_ends_takes_everything_with_it(
     for table in ("workspace_objects", "s3_credentials"):
         column = "key" if table == "workspace_objects" else "workspace"
         assert await shard.fetchval(f"SELECT count(*) FROM {table} WHERE {column} LIKE $1", f"{workspace}%") == 0
+
+
+async def test_keys_of_blocked_users(
+    services: ArtifactsService, http: HttpCaller, workspace: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whom an operator keeps out is kept out here, too; the auth service is asked, which this rig has not."""
+
+    async def policy(message: dict[str, object]) -> dict[str, object]:
+        return {"blocks": [["user", "alice", "spam", time.time() + 60]]}
+
+    s3 = await caller(services, http, workspace)
+    path = f"{BUCKET}/{workspace}/x"
+    assert (await s3("PUT", path, b"x")).status == 200
+    subscriptions = gateway.bus._served
+    await gateway.bus.serve("auth", "policy", policy)
+    await gateway.bus.flush()
+    monkeypatch.setattr(services.workspace_files.front, "_blocked", BlockedUsers(services.bus))
+    answer = await s3("GET", path)
+    assert denied(answer)
+    assert b"User is blocked: spam" in answer.body
+    await gateway.bus.withdraw([subscriptions.pop()])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hypha_artifacts.addresses import OWN_KEY_ID, own_secrets
 from hypha_common.errors import HyphaError, NotFound
 
+from .blocked import BlockedUsers
 from .credentials import CredentialRows, workspace_secrets
 from .errors import S3Error, error_reply, s3_error_of
 from .own import OwnAddresses
@@ -49,6 +50,7 @@ class S3Front:
         self._rights = rights
         self._credentials = credentials
         self._own = OwnAddresses(core, objects, blobs)
+        self._blocked = BlockedUsers(core.bus)
         self._api = WorkspaceApi(core, objects, uploads)
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -81,6 +83,7 @@ class S3Front:
         _check_body(signature, request)
         if credential.is_expired:
             raise S3Error("ExpiredToken", "These credentials have expired; ask for new ones by generate_credential()")
+        await self._blocked.check([credential.user_id])
         try:
             workspace = await self._core.workspaces.find(credential.workspace)
         except NotFound:

@@ -245,7 +245,8 @@ class S3Storage:
         """
         principal, workspace = context.principal, context.workspace
         await self._rights.check(principal, workspace, Permission.READ_WRITE)
-        made = await self._credentials.add(workspace, principal.id, read_only=False, expires_at=principal.expires_at)
+        person = principal.parent or principal.id  # who is blocked, if anybody
+        made = await self._credentials.add(workspace, person, read_only=False, expires_at=principal.expires_at)
         settings = self._core.settings
         return {
             "endpoint_url": f"{settings.public_base_url}/s3",
