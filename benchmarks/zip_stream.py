@@ -31,26 +31,28 @@ async def measure_zip(options: argparse.Namespace) -> Report:
     connection = await connect_to_server({"server_url": options.url, "token": options.token, "method_timeout": 120})
     headers = {"Authorization": f"Bearer {options.token}"}
     timeout = aiohttp.ClientTimeout(total=None, sock_read=120)
-    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as http:
-        async with aiohttp.ClientSession(timeout=timeout) as stranger:  # addresses carry their own right
-            manager = await connection.get_service("public/artifact-manager")
-            shelf = Shelf(options.url, connection, manager, stranger)
-            large = await shelf.artifact(stage=True)
-            for number in range(options.large_files):
-                await _put_large(http, shelf.file_url(large, f"large-{number}.bin"), options.mebibytes)
-            await manager.commit(large)
-            small = await shelf.artifact(stage=True)
-            await _put_small(shelf, small, options.small_files)
-            await manager.commit(small)
-            results = {
-                "large": {
-                    "files": options.large_files,
-                    "mebibytes_each": options.mebibytes,
-                    **await _download(http, shelf, large, server),
-                },
-                "small": {"files": options.small_files, "bytes_each": len(_SMALL)}
-                | await _download(http, shelf, small, server),
-            }
+    async with (
+        aiohttp.ClientSession(timeout=timeout, headers=headers) as http,
+        aiohttp.ClientSession(timeout=timeout) as stranger,  # addresses carry their own right
+    ):
+        manager = await connection.get_service("public/artifact-manager")
+        shelf = Shelf(options.url, connection, manager, stranger)
+        large = await shelf.artifact(stage=True)
+        for number in range(options.large_files):
+            await _put_large(http, shelf.file_url(large, f"large-{number}.bin"), options.mebibytes)
+        await manager.commit(large)
+        small = await shelf.artifact(stage=True)
+        await _put_small(shelf, small, options.small_files)
+        await manager.commit(small)
+        results = {
+            "large": {
+                "files": options.large_files,
+                "mebibytes_each": options.mebibytes,
+                **await _download(http, shelf, large, server),
+            },
+            "small": {"files": options.small_files, "bytes_each": len(_SMALL)}
+            | await _download(http, shelf, small, server),
+        }
     await connection.disconnect()
     return results
 
