@@ -39,10 +39,11 @@ class FileWriter:
 
         """
         async with self._core.rows.shard(artifact.name).transaction() as connection:
-            draft = await open_draft(connection, artifact.id)
+            # Before the draft is locked, for which others wait.
             blobs = await self._blobs.announce(
                 connection, artifact, list(weights), writable_s=writable_s, direct=direct
             )
+            draft = await open_draft(connection, artifact.id)
             await stage(connection, draft, [StagedFile(blob.path, blob.id, weights[blob.path]) for blob in blobs])
         return {blob.path: blob for blob in blobs}
 
