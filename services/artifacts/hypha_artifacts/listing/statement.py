@@ -11,7 +11,7 @@ from .columns import COLUMNS_OF
 from .filters import Filters
 from .options import Options
 from .ordering import order_clause
-from .visibility import Visible, in_collection, in_workspace, recipient_field
+from .visibility import in_collection, in_workspace, recipient_field
 
 __all__ = ["Place", "Statement", "compile_listing"]
 
@@ -52,10 +52,10 @@ def compile_listing(place: Place, options: Options, actor: Actor) -> Statement:
             where.append("a.parent_id IS NULL")
     if place.wanted not in (None, place.workspace):
         where.append("false")
-    where.extend(visible.conditions)
+    where.extend(visible)
     filters = _asked(place, options, actor)
     where.append(Filters(columns, bindings).condition(options.keywords, filters, options.mode))
-    rows = f"FROM artifacts a {visible.join} WHERE {' AND '.join(where)}"
+    rows = f"FROM artifacts a WHERE {' AND '.join(where)}"
     total_values = tuple(bindings.values)
     order = order_clause(options.order, columns, bindings)
     limit, offset = bindings.integer(options.limit), bindings.integer(options.offset)
@@ -69,7 +69,7 @@ def compile_listing(place: Place, options: Options, actor: Actor) -> Statement:
     )
 
 
-def _visible(place: Place, options: Options, actor: Actor, bindings: Bindings) -> Visible:
+def _visible(place: Place, options: Options, actor: Actor, bindings: Bindings) -> list[str]:
     columns = COLUMNS_OF[options.stage]
     if place.parent is not None:
         return in_collection(place.parent, actor, columns, bindings)

@@ -45,8 +45,10 @@ def _indexes() -> None:
     op.create_index(
         "artifacts_by_change", "artifacts", ["parent_id", "last_modified", "id"], postgresql_where=_COMMITTED
     )
-    # A workspace of few roots may have collections of many artifacts.
-    op.create_index("artifacts_roots", "artifacts", ["workspace", "id"], postgresql_where=sa.text("parent_id IS NULL"))
+    # Roots, collections and everything of a workspace: there may be few roots, and collections of many artifacts.
+    op.create_index(
+        "artifacts_by_parent", "artifacts", ["workspace", "parent_id", "id"], postgresql_include=["version_count"]
+    )
     op.create_index(
         "artifacts_drafts", "artifacts", ["parent_id", "id"], postgresql_where=sa.text("intent IS NOT NULL")
     )
@@ -90,7 +92,7 @@ def downgrade() -> None:
     op.execute("DROP INDEX IF EXISTS artifacts_words")
     op.execute("DROP FUNCTION artifact_words(jsonb), artifact_lower(text)")
     for index in (
-        "manifest", "inboxes", "drafts", "roots", "by_change", "by_creation", "by_downloads", "by_views",
+        "manifest", "inboxes", "drafts", "by_parent", "by_change", "by_creation", "by_downloads", "by_views",
     ):  # fmt: skip
         op.drop_index(f"artifacts_{index}", "artifacts")
     for counter in _COUNTERS.values():
