@@ -20,7 +20,9 @@ from hypha_rpc.rpc import RemoteException
 from hypha_common import cluster_file
 
 from .command import add_kind_arguments, emit, kinds_of
-from .server_process import start_server
+from .cpu import CpuWindow
+from .processes import ProcessTree
+from .server_process import ServerProcess, start_server
 from .stats import percentile
 
 __all__ = ["CASES", "measure_listing"]
@@ -80,8 +82,9 @@ CASES: dict[str, Report] = {
 }  # fmt: skip
 
 
-async def measure_listing(url: str, data_dir: Path, token: str, *, children: int, count: int) -> Report:
+async def measure_listing(server: ServerProcess, data_dir: Path, token: str, *, children: int, count: int) -> Report:
     """Fill a collection by SQL, and time pages of 100 over RPC, and over HTTP."""
+    url, tree = server.url, ProcessTree([server.pid])
     client = await connect_to_server({"server_url": url, "token": token, "method_timeout": 60})
     stranger = await connect_to_server({"server_url": url, "method_timeout": 60})
     try:
@@ -103,9 +106,9 @@ async def measure_listing(url: str, data_dir: Path, token: str, *, children: int
         async with httpx.AsyncClient(base_url=f"{url}/{client.config.workspace}/artifacts") as http:
             for name, call in calls.items():
                 print(name, file=sys.stderr)
-                report["cases"][name] = {"rpc": await _time(call, count)}
+                report["cases"][name] = {"rpc": await _time(call, count, tree)}
                 if name in CASES:
-                    report["cases"][name]["http"] = await _time(_get(http, CASES[name]), count)
+                    report["cases"][name]["http"] = await _time(_get(http, CASES[name]), count, tree)
     finally:
         await stranger.disconnect()
         await client.disconnect()
@@ -155,14 +158,21 @@ async def _fill(data_dir: Path, parent: str, children: int) -> float:
         await connection.close()
 
 
-async def _time(call: Callable[[], Awaitable[Any]], count: int) -> dict[str, float]:
+async def _time(call: Callable[[], Awaitable[Any]], count: int, server: ProcessTree) -> Report:
+    """Return percentiles, and the CPU time that the server spends on a call, which other load changes less."""
     samples = []
-    for number in range(count + 2):
-        started = time.perf_counter()
+    for _ in range(2):
         await call()
-        if number >= 2:
+    with CpuWindow(server) as window:
+        for _ in range(count):
+            started = time.perf_counter()
+            await call()
             samples.append(time.perf_counter() - started)
-    return {name: round(percentile(samples, part) * 1e3, 1) for name, part in (("p50_ms", 0.5), ("p95_ms", 0.95))}
+    report: Report = {
+        name: round(percentile(samples, part) * 1e3, 1) for name, part in (("p50_ms", 0.5), ("p95_ms", 0.95))
+    }
+    cpu_ms = {role: round(used / count * 1e3, 1) for role, used in window.seconds.items() if role != "generator"}
+    return {**report, "server_cpu_ms": {role: used for role, used in cpu_ms.items() if used >= 0.5}}
 
 
 def main() -> None:
@@ -176,7 +186,7 @@ def main() -> None:
     hub = replace(hub, environment={**hub.environment, "HYPHA_ROOT_TOKEN": token})
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, start_server(hub, Path(directory)) as server:
         report = asyncio.run(
-            measure_listing(server.url, Path(directory), token, children=arguments.children, count=arguments.count)
+            measure_listing(server, Path(directory), token, children=arguments.children, count=arguments.count)
         )
     emit("artifact_listing", report)
 

@@ -26,8 +26,10 @@ _PLANNING = """
     SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on;
     SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL random_page_cost = 1.1
 """
+# Who may see what has been decided: of a parent, whose config may be large, the name is enough.
+_COLUMNS = COLUMNS.replace("p.config AS", "'{}'::jsonb AS")
 _ARTIFACTS = f"""
-    SELECT {COLUMNS} FROM artifacts a LEFT JOIN artifacts p ON p.id = a.parent_id WHERE a.id = ANY ($1::uuid[])
+    SELECT {_COLUMNS} FROM artifacts a LEFT JOIN artifacts p ON p.id = a.parent_id WHERE a.id = ANY ($1::uuid[])
 """  # noqa: S608  # columns, no values
 _STAGED_FILES = """
     SELECT s.* FROM unnest($1::uuid[]) AS n (id) CROSS JOIN LATERAL (

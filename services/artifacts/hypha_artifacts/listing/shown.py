@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hypha_artifacts.manager.answers import answer_draft, answer_published
-from hypha_artifacts.manager.readings import Reading
+from hypha_artifacts.manager.readings import as_draft
+from hypha_artifacts.record import present
 
 from .columns import Stage
 
@@ -28,12 +28,15 @@ def shown(
     ``fields`` are those that its collection lets be listed, None: all.
 
     """
-    if stage is Stage.DRAFTS or (stage is Stage.ALL and not artifact.versions):
-        whole = answer_draft(Reading(artifact, staged_files), counters)
-    else:
-        whole = answer_published(artifact, counters)
-        if stage is Stage.ALL and artifact.draft is not None:
-            whole["staging"] = [*staged_files, {"_intent": artifact.draft.intent}]
+    with_draft = artifact.draft is not None and stage is not Stage.COMMITTED
+    if with_draft and (stage is Stage.DRAFTS or not artifact.versions):
+        artifact = as_draft(artifact)
+    whole = present(artifact, staged_files)
+    if not with_draft:
+        whole["staging"] = None  # no word of a draft to those who ask for what is published
+    views, downloads = counters.pending(artifact.id)
+    whole["view_count"] += views
+    whole["download_count"] += downloads
     if fields is None:
         return whole
     return {name: whole[name] for name in ("id", *fields) if name in whole}
