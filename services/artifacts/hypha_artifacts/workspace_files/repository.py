@@ -109,8 +109,9 @@ class ObjectRows:
         return [(row["key"], row["deadline"]) for row in await shard.fetch(_TAKE_EXPIRED, limit)]
 
     async def expired(self, shard: Shard, taken: Iterable[tuple[str, datetime]]) -> None:
-        """Forget deadlines that were met, but for those that were put off meanwhile."""
+        """Forget objects whose deadlines were met; deadlines that were put off meanwhile stay."""
         keys, deadlines = zip(*taken, strict=True)
+        await shard.execute(_DROP, keys)
         await shard.execute(_EXPIRED, keys, deadlines)
 
     def _shard(self, key: str) -> Shard:

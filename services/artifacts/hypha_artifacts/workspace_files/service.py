@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypha_artifacts.addresses import as_expiry
 from hypha_artifacts.files.media_type import media_type
+from hypha_artifacts.files.signing import sign_all
 from hypha_artifacts.s3.credentials import workspace_secret
 from hypha_common.errors import BadRequest, PermissionDenied
 from hypha_common.principal import Permission
@@ -86,17 +87,13 @@ class S3Storage:
         paths = _paths(file_path)
         ttls = _ttls(ttl, len(paths))
         keys = [check_writable_key(await self._key(context, path, Permission.READ_WRITE)) for path in paths]
-        sign = self._core.addresses.sign
-        direct = self._core.addresses.is_direct(use_proxy)
-        urls = {}
-        for path, key in zip(paths, keys, strict=True):
-            if direct:  # nobody could tell later
+        addresses = self._core.addresses
+        if addresses.is_direct(use_proxy):  # nobody could tell later
+            for key in keys:
                 await self._objects.check_free(key)
-            urls[path] = sign(
-                "PUT", key, expires_in=expires_in, use_proxy=use_proxy, use_local_url=use_local_url
-            )  # fmt: skip
-        for key, life in zip(keys, ttls, strict=True):
-            await self._objects.rows.expire({key: life})
+        options = {"expires_in": expires_in, "use_proxy": use_proxy, "use_local_url": use_local_url}
+        urls = dict(zip(paths, await sign_all(lambda key: addresses.sign("PUT", key, **options), keys), strict=True))
+        await self._objects.rows.expire(dict(zip(keys, ttls, strict=True)))
         return urls if isinstance(file_path, list) else urls[file_path]
 
     @rpc_method
@@ -119,12 +116,11 @@ class S3Storage:
             expires_in: seconds that the address can be used
 
         """
-        urls = {}
-        for path in _paths(file_path):
-            key = await self._key(context, path, Permission.READ)
-            urls[path] = self._core.addresses.sign(
-                "GET", key, expires_in=expires_in, use_proxy=use_proxy, use_local_url=use_local_url
-            )
+        paths = _paths(file_path)
+        keys = [await self._key(context, path, Permission.READ) for path in paths]
+        options = {"expires_in": expires_in, "use_proxy": use_proxy, "use_local_url": use_local_url}
+        signed = await sign_all(lambda key: self._core.addresses.sign("GET", key, **options), keys)
+        urls = dict(zip(paths, signed, strict=True))
         return urls if isinstance(file_path, list) else urls[file_path]
 
     @rpc_method
@@ -282,16 +278,15 @@ async def begin_upload(
         raise BadRequest(f"part_count must be between 1 and {MAX_PARTS}") from None
     life_s = as_expiry(expires_in)
     upload = await uploads.begin(key, content_type=media_type(None, key), life_s=life_s, ttl=ttl or None)
-    parts = [
-        {
-            "part_number": number,
-            "url": core.addresses.sign(
-                "PUT", key, expires_in=life_s, use_proxy=use_proxy, use_local_url=use_local_url,
-                query=[("partNumber", str(number)), ("uploadId", upload.store_id)],
-            ),
-        }
-        for number in range(1, count + 1)
-    ]  # fmt: skip
+    options: dict[str, Any] = {"expires_in": life_s, "use_proxy": use_proxy, "use_local_url": use_local_url}
+
+    def sign(number: int) -> str:
+        return core.addresses.sign(
+            "PUT", key, query=[("partNumber", str(number)), ("uploadId", upload.store_id)], **options
+        )
+
+    urls = await sign_all(sign, range(1, count + 1))
+    parts = [{"part_number": number, "url": url} for number, url in enumerate(urls, 1)]
     return {"upload_id": upload.id, "parts": parts}
 
 

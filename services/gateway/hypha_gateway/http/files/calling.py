@@ -22,6 +22,7 @@ __all__ = ["ask", "call_of", "tell_stored"]
 
 _ROLE = "artifacts"
 _TIMEOUT_S = 10.0
+_PATIENCE_S = 300.0  # while the store joins parts or copies: gigabytes, perhaps
 _PASSED = (
     *("accept", "content-length", "content-type", "if-match", "if-modified-since", "if-none-match", "if-range"),
     *("if-unmodified-since", "range"),
@@ -64,7 +65,8 @@ async def call_of(state: GatewayState, kind: Kind, exchange: Exchange) -> HttpCa
 async def ask(state: GatewayState, call: HttpCall) -> Plan:
     """Ask the artifacts service what to do. Raises what it raised, NotFound where this server keeps no files."""
     attempts = 2 if call.method in ("GET", "HEAD") else 1
-    return await _request(state, call, "http", call.dump(), attempts)
+    timeout_s = _PATIENCE_S if _moves_bytes(call) else _TIMEOUT_S
+    return await _request(state, call, "http", call.dump(), attempts, timeout_s)
 
 
 async def tell_stored(state: GatewayState, call: HttpCall, stored: Stored) -> Reply:
@@ -75,10 +77,23 @@ async def tell_stored(state: GatewayState, call: HttpCall, stored: Stored) -> Re
     return plan
 
 
-async def _request(state: GatewayState, call: HttpCall, verb: str, message: dict[str, object], attempts: int) -> Plan:
+def _moves_bytes(call: HttpCall) -> bool:
+    """Tell whether the store may have much to do before this is answered."""
+    joins = call.route.endswith("_complete_upload") or (call.method == "POST" and bool(call.first("uploadId")))
+    return joins or "x-amz-copy-source" in call.headers
+
+
+async def _request(
+    state: GatewayState,
+    call: HttpCall,
+    verb: str,
+    message: dict[str, object],
+    attempts: int,
+    timeout_s: float = _TIMEOUT_S,
+) -> Plan:
     subject = role_verb(_ROLE, partition_of(_workspace_of(call)), verb)
     try:
-        return load_plan(await state.bus.request(subject, message, timeout=_TIMEOUT_S, attempts=attempts))
+        return load_plan(await state.bus.request(subject, message, timeout=timeout_s, attempts=attempts))
     except NobodyServes:
         if state.settings.disable_s3:
             raise NotFound("This server keeps no files") from None
