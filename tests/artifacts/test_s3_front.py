@@ -346,9 +346,10 @@ async def test_files_of_artifacts_are_written_while_they_may_be(
 
 
 async def test_a_workspace_that_ends_takes_everything_with_it(
-    services: ArtifactsService, s3: S3Caller, workspace: str, gateway: Gateway
+    services: ArtifactsService, s3: S3Caller, workspace: str, gateway: Gateway, http: HttpCaller
 ) -> None:
     path = f"{BUCKET}/{workspace}/a/b"
+    put = services.core.addresses.sign("PUT", f"{workspace}/late")
     await s3("PUT", path, b"x", headers={"content-type": "x/y"})
     kept = f"{workspace}-more/x"
     await services.core.store.write(kept, b"x", content_type="text/plain")
@@ -361,6 +362,7 @@ async def test_a_workspace_that_ends_takes_everything_with_it(
         await asyncio.sleep(0.02)
     assert await services.core.store.head(kept) is not None
     assert denied(await s3("GET", path), "InvalidAccessKeyId")
+    assert denied(await S3Caller.send(http, "PUT", put, b"x"))
     for table in ("workspace_objects", "s3_credentials"):
         column = "key" if table == "workspace_objects" else "workspace"
         assert await shard.fetchval(f"SELECT count(*) FROM {table} WHERE {column} LIKE $1", f"{workspace}%") == 0

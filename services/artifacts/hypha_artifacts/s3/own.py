@@ -6,6 +6,8 @@ from uuid import UUID
 from hypha_artifacts.blobs.layout import ARTIFACTS_PREFIX
 from hypha_artifacts.files.media_type import media_type
 from hypha_artifacts.reference import partition_in
+from hypha_artifacts.workspace_files.repository import workspace_of
+from hypha_common.errors import NotFound
 from hypha_common.plans import Fetch, Reply, Store, Stored
 from hypha_common.wire import pack
 
@@ -69,6 +71,7 @@ class OwnAddresses:
         if key.startswith(ARTIFACTS_PREFIX):
             await self._blobs.writable(key)
             return self._write(request, key, ["s3:blob", key, content_type], content_type or None)
+        await self._check_workspace(workspace_of(key))
         await self._objects.check_free(key)
         content_type = media_type(content_type, key)
         return self._write(request, key, ["s3:own", key, content_type], content_type)
@@ -85,6 +88,13 @@ class OwnAddresses:
             self._store.address(request.method, key), fetch_headers(request), overrides(request, headers),
             "There is no such file",
         )  # fmt: skip
+
+    async def _check_workspace(self, workspace: str) -> None:
+        """Raise S3Error where a workspace is gone: nothing should wait for the next of that name."""
+        try:
+            await self._core.workspaces.find(workspace)
+        except NotFound:
+            raise S3Error("AccessDenied", f"There is no workspace {workspace} any more") from None
 
     async def _content_type(self, key: str) -> str:
         """Return what was said when a file of an artifact was written, else what its name says."""
