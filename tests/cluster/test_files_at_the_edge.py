@@ -28,7 +28,6 @@ __all__ = ["object_store"]
 
 _PATH = "/lab-a/files"
 _MIB = 2**20
-_MAX_GROWTH_MIB = 64
 
 
 @pytest.fixture(scope="module")
@@ -298,46 +297,6 @@ class TestAborts:
                 await client.send(head.encode() + bytes(_MIB))
                 assert (await client.answer())[0] == 503
         assert artifacts.stored == []
-
-
-class TestMemory:
-    async def test_200_mib(self, gateways: RunningCluster, artifacts: PlanMaker, http: aiohttp.ClientSession) -> None:
-        await _grows_little(gateways, http, 200 * _MIB)
-
-    @pytest.mark.slow
-    async def test_1_gib(self, gateways: RunningCluster, artifacts: PlanMaker, http: aiohttp.ClientSession) -> None:
-        await _grows_little(gateways, http, 1024 * _MIB)
-
-
-async def _grows_little(cluster: RunningCluster, http: aiohttp.ClientSession, size: int) -> None:
-    """Put and get a file of ``size`` bytes, with a length and without, and look at the gateway's memory meanwhile."""
-    process = _gateway(cluster)
-    highest = before = process.memory_info().rss
-    piece = os.urandom(_MIB)
-    digest = hashlib.sha256()
-
-    def look() -> None:
-        nonlocal highest
-        highest = max(highest, process.memory_info().rss)
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(size // _MIB):
-            look()
-            yield piece
-
-    for headers in ({"Content-Length": str(size)}, {}):
-        async with http.put(f"{cluster.url}{_PATH}/large", data=pieces(), headers=headers) as put:
-            assert put.status == 200
-        received = 0
-        async with http.get(f"{cluster.url}{_PATH}/large") as got:
-            async for part in got.content.iter_any():
-                received += len(part)
-                digest.update(part)
-                look()
-        assert received == size
-    expected = hashlib.sha256(piece * (size // _MIB) * 2) if size < 500 * _MIB else None
-    assert expected is None or digest.digest() == expected.digest()
-    assert (highest - before) / _MIB <= _MAX_GROWTH_MIB
 
 
 async def _until(holds: Callable[[], bool]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
+import psutil
 import pytest
 import pytest_asyncio
 from hypha_rpc import connect_to_server
@@ -19,6 +20,8 @@ from hypha_common.ids import new_id
 from tests.cluster.raw_socket import raw_socket
 from tests.cluster.running_cluster import RunningCluster
 
+_MIB = 2**20
+_MAX_GROWTH_MIB = 64
 _ODD_NAMES = (
     "a b.txt",
     "a+b&c=d.txt",
@@ -245,3 +248,52 @@ async def _token(owner: _Owner, scope: str) -> str:
             {"workspace": owner.workspace, "permission": "read", "extra_scopes": [scope]}
         )
         return token
+
+
+class TestMemory:
+    """Nothing holds a file whole, whichever way it comes."""
+
+    async def test_200_mib(self, owner: _Owner, two_gateways: RunningCluster) -> None:
+        await _grows_little(owner, two_gateways, 200)
+
+    @pytest.mark.slow
+    async def test_1_gib(self, owner: _Owner, two_gateways: RunningCluster) -> None:
+        await _grows_little(owner, two_gateways, 1024)
+
+
+async def _grows_little(owner: _Owner, cluster: RunningCluster, size_mib: int) -> None:
+    """Put and get a file, with a length and without, and look at the memory of every process meanwhile."""
+    watched = [psutil.Process(pid) for role, pids in cluster.pids.items() if role != "postgres" for pid in pids]
+    before = {process.pid: process.memory_info().rss for process in watched}
+    highest = dict(before)
+    piece = os.urandom(_MIB)
+
+    def look() -> None:
+        for process in watched:
+            highest[process.pid] = max(highest[process.pid], process.memory_info().rss)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(size_mib):
+            if at % 8 == 0:
+                look()
+            yield piece
+
+    url = owner.address("files/large.bin")
+    async with aiohttp.ClientSession(headers=owner.bearer) as http:
+        for headers in ({"Content-Length": str(size_mib * _MIB)}, {}):
+            async with http.put(url, data=pieces(), headers=headers) as put:
+                assert put.status == 200
+            digest, received = hashlib.sha256(), 0
+            async with http.get(url) as got:
+                async for part in got.content.iter_any():
+                    digest.update(part)
+                    received += len(part)
+                    if received % (8 * _MIB) < len(part):
+                        look()
+            expected = hashlib.sha256()
+            for _ in range(size_mib):
+                expected.update(piece)
+            assert (received, digest.digest()) == (size_mib * _MIB, expected.digest())
+        await http.delete(url)
+    growth = {process.cmdline()[0:3][-1]: (highest[process.pid] - before[process.pid]) // _MIB for process in watched}
+    assert max(growth.values()) <= _MAX_GROWTH_MIB, growth
