@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -46,13 +46,18 @@ _CLASHES = f"""
     ) IS NOT NULL
     LIMIT 1
 """  # noqa: S608  # constants
-_STAGE = """
-    INSERT INTO artifact_staged_files (artifact_id, path, blob_id, download_weight)
-    SELECT $1, n.path, n.blob_id, n.weight
-    FROM unnest($2::text[], $3::uuid[], $4::float8[]) AS n (path, blob_id, weight)
-    ON CONFLICT (artifact_id, path) DO UPDATE
-    SET blob_id = excluded.blob_id, download_weight = excluded.download_weight
-"""
+# $5: the objects of the paths, $6: their download weights. Nothing is staged where something clashes.
+_STAGE = f"""
+    WITH clash AS MATERIALIZED ({_CLASHES}), staged AS (
+        INSERT INTO artifact_staged_files (artifact_id, path, blob_id, download_weight)
+        SELECT $1, n.path, n.blob_id, n.weight
+        FROM unnest($3::text[], $5::uuid[], $6::float8[]) AS n (path, blob_id, weight)
+        WHERE NOT EXISTS (SELECT FROM clash)
+        ON CONFLICT (artifact_id, path) DO UPDATE
+        SET blob_id = excluded.blob_id, download_weight = excluded.download_weight
+    )
+    SELECT path, is_folder FROM clash
+"""  # noqa: S608  # constants
 # What the draft began with is marked as removed; so is what nobody knows, which is no error.
 _UNSTAGE = """
     WITH known AS (
@@ -101,28 +106,20 @@ async def open_draft(connection: PoolConnectionProxy[Record], artifact: UUID) ->
 
 async def check_folders(connection: PoolConnectionProxy[Record], draft: Draft, paths: Sequence[str]) -> None:
     """Raise Conflict where a path would be a file and a folder at once."""
-    folders = {folder for path in paths for folder in _folders(path)}
-    for path in paths:
-        if path in folders:
-            raise _clash(path, is_folder=True)
-    row = await connection.fetchrow(_CLASHES, draft.artifact, draft.seq, list(paths), list(folders))
-    if row is not None:
-        raise _clash(row["path"], is_folder=row["is_folder"])
+    folders = _folders_of(paths)
+    _check(await connection.fetchrow(_CLASHES, draft.artifact, draft.seq, paths, folders))
 
 
 async def stage(connection: PoolConnectionProxy[Record], draft: Draft, files: Sequence[StagedFile]) -> None:
     """Put files, of different paths, into a draft. Raises Conflict where one would be a file and a folder at once."""
-    await check_folders(connection, draft, [file.path for file in files])
+    paths = [file.path for file in files]
+    folders = _folders_of(paths)
+    blobs, weights = [file.blob for file in files], [file.weight for file in files]
     try:
-        await connection.execute(
-            _STAGE,
-            draft.artifact,
-            [file.path for file in files],
-            [file.blob for file in files],
-            [file.weight for file in files],
-        )
+        clash = await connection.fetchrow(_STAGE, draft.artifact, draft.seq, paths, folders, blobs, weights)
     except asyncpg.ForeignKeyViolationError:
         raise Conflict("Writing the file took too long; what was written is gone.") from None
+    _check(clash)
 
 
 async def unstage(connection: PoolConnectionProxy[Record], draft: Draft, path: str) -> None:
@@ -130,12 +127,18 @@ async def unstage(connection: PoolConnectionProxy[Record], draft: Draft, path: s
     await connection.execute(_UNSTAGE, draft.artifact, draft.seq, path)
 
 
-def _folders(path: str) -> Iterable[str]:
-    """Yield ``a``, ``a/b`` for ``a/b/c``."""
-    end = path.find("/")
-    while end >= 0:
-        yield path[:end]
-        end = path.find("/", end + 1)
+def _folders_of(paths: Sequence[str]) -> list[str]:
+    """Return ``a``, ``a/b`` for ``a/b/c`` … Raises Conflict where one of the paths is a folder of others."""
+    folders = {path[:end] for path in paths for end, sign in enumerate(path) if sign == "/"}
+    for path in paths:
+        if path in folders:
+            raise _clash(path, is_folder=True)
+    return list(folders)
+
+
+def _check(clash: Record | None) -> None:
+    if clash is not None:
+        raise _clash(clash["path"], is_folder=clash["is_folder"])
 
 
 def _clash(path: str, *, is_folder: bool) -> Conflict:
