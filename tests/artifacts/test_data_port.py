@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from hypha_artifacts.data_port import Body, DataPort, Tickets
-from hypha_common.errors import NotFound, PermissionDenied, Unavailable
+from hypha_common.errors import ConfigurationError, NotFound, PermissionDenied, Unavailable
 from hypha_common.settings import Settings
 from tests.fixtures.auth import SECRET
 
@@ -185,3 +185,13 @@ async def test_the_address_may_be_given() -> None:
     await port.start()
     assert port.address("zip", {}).startswith("http://files.internal:8080/zip?ticket=")
     await port.close()
+
+
+async def test_an_address_that_nobody_can_use_is_told(port: DataPort) -> None:
+    """One that is taken, and one that means every network without saying which name gateways have for it."""
+    taken = DataPort(settings(artifacts_port=int(port.address("test", {}).split(":")[2].split("/")[0])))
+    with pytest.raises(ConfigurationError, match=r"Port \d+ at 127.0.0.1 cannot be used"):
+        await taken.start()
+    await taken.close()
+    with pytest.raises(ConfigurationError, match="artifacts_url must say"):
+        await DataPort(settings(artifacts_host="0.0.0.0")).start()

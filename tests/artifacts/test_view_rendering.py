@@ -147,7 +147,20 @@ async def test_only_so_many_at_once(rendering: Rendering, monkeypatch: pytest.Mo
     """A page in time, or word that there is none: many ask at once."""
     pages = await asyncio.gather(*(rendering.render("{{ n }}", {"n": n}) for n in range(40)))
     assert pages == [str(n).encode() for n in range(40)]
+    assert not rendering._turns
     monkeypatch.setattr("hypha_artifacts.views.rendering._WAIT_S", 0.05)
     rendering._gate = asyncio.Semaphore(0)
     with pytest.raises(Unavailable):
         await rendering.render("x", {})
+
+
+async def test_one_owner_does_not_keep_others_waiting(rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has endless templates waits for them; everybody else does not."""
+    monkeypatch.setattr("hypha_artifacts.views.rendering._TIME_LIMIT_S", 2.0)
+    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    endless = [asyncio.create_task(rendering.render(loops, {}, owner="one")) for _ in range(8)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1.9):
+        assert await rendering.render("{{ 1 + 1 }}", {}, owner="other") == b"2"
+    ends = await asyncio.gather(*endless, return_exceptions=True)
+    assert all(isinstance(end, (InternalError, Unavailable)) for end in ends)

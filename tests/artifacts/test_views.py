@@ -202,6 +202,19 @@ async def test_versions_and_drafts(services: ArtifactsService) -> None:
         await view(services, draft, query=[("stage", "true")])
 
 
+async def test_a_draft_is_shown_as_it_would_be(services: ArtifactsService) -> None:
+    """With its config and manifest, before readers see any of it."""
+    artifact = await site(services, {"index.html": b"{{ artifact.manifest.name }}"})
+    await services.core.rows.shard(artifact.name).execute(
+        "UPDATE artifacts SET intent = 'edit_version', staged_config = $2, staged_manifest = $3 WHERE id = $1",
+        artifact.id,
+        json.dumps({"view_config": {"templates": ["index.html"]}}),
+        json.dumps({"name": "New"}),
+    )
+    assert (await page(services, artifact, query=[("stage", "true")]))[1] == "New"
+    assert (await page(services, artifact))[1] == "{{ artifact.manifest.name }}"
+
+
 async def test_headers_of_a_site(services: ArtifactsService) -> None:
     headers = {"Referrer-Policy": "no-referrer", "Cache-Control": "max-age=60", "Set-Cookie": "a=b"}
     artifact = await site(services, headers=headers)

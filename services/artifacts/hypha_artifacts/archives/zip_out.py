@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from hypha_artifacts.data_port import Body
+from hypha_artifacts.files.bounded import gather_bounded
 from hypha_artifacts.files.file_rows import FileRow, find_files
 from hypha_artifacts.files.view import View
 from hypha_common.errors import NotFound
@@ -25,7 +25,6 @@ __all__ = ["ZIP_WEIGHT", "ZipOut"]
 
 ZIP_WEIGHT = "create-zip-file"  # among download weights: what a whole archive counts
 _SMALL_CHUNK_BYTES = 32 * 1024
-_MAX_HEADS = 16  # staged files whose size is asked for at once
 
 
 class ZipOut:
@@ -115,13 +114,12 @@ def _member(file: StoredFile) -> Member:
 
 async def _stored(store: BlobStore, rows: Sequence[FileRow]) -> list[StoredFile]:
     """Return the files whose bytes are there; of some that are staged only the store knows."""
-    gate = asyncio.Semaphore(_MAX_HEADS)
-
-    async def one(row: FileRow) -> StoredFile | None:
-        if row.size is not None and not row.changing:
-            return StoredFile(row.path, row.key, row.size, row.modified_at or 0.0)
-        async with gate:
-            blob = await store.head(row.key)
-        return None if blob is None else StoredFile(row.path, row.key, blob.size, blob.modified_at)
-
-    return [file for file in await asyncio.gather(*map(one, rows)) if file is not None]
+    unknown = [row.key for row in rows if row.size is None or row.changing]
+    asked = dict(zip(unknown, await gather_bounded(store.head, unknown), strict=True))
+    files = []
+    for row in rows:
+        if row.key not in asked:
+            files.append(StoredFile(row.path, row.key, row.size or 0, row.modified_at or 0.0))
+        elif (blob := asked[row.key]) is not None:
+            files.append(StoredFile(row.path, row.key, blob.size, blob.modified_at))
+    return files

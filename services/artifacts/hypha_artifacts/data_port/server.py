@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from hypha_common.errors import HyphaError, NotFound, Unavailable
+from hypha_common.errors import ConfigurationError, HyphaError, NotFound, Unavailable
 
 from .tickets import Tickets
 
@@ -22,6 +22,7 @@ __all__ = ["Body", "DataPort"]
 
 log = structlog.get_logger(__name__)
 
+_ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  # looked for, not listened at
 _MAX_STREAMS = 64
 _MAX_HEAD_BYTES = 256 * 1024  # a ticket may name many files
 _KEEP_ALIVE_S = 75.0
@@ -67,17 +68,24 @@ class DataPort:
         return f"{self._url}/{kind}?ticket={self._tickets.seal(kind, order)}"
 
     async def start(self) -> None:
-        """Listen. Raises OSError where the address cannot be had."""
+        """Listen. Raises ConfigurationError where that cannot be, or nobody would find it."""
         from aiohttp import web
 
-        host = self._settings.artifacts_host
+        host, port = self._settings.artifacts_host, self._settings.artifacts_port
+        if host in _ANY_ADDRESS and not self._settings.artifacts_url:
+            raise ConfigurationError(
+                f"With artifacts_host={host}, artifacts_url must say how gateways reach this process"
+            )
         server = web.Server(
             self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=_KEEP_ALIVE_S,
             max_line_size=_MAX_HEAD_BYTES,
         )  # fmt: skip
         self._runner = web.ServerRunner(server, shutdown_timeout=self._settings.drain_window)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, self._settings.artifacts_port, backlog=1024).start()
+        try:
+            await web.TCPSite(self._runner, host, port, backlog=1024).start()
+        except OSError as error:
+            raise ConfigurationError(f"Port {port} at {host} cannot be used: {error.strerror}") from error
         port = self._runner.addresses[0][1]
         shown = f"[{host}]" if ":" in host else host
         self._url = self._settings.artifacts_url.rstrip("/") or f"http://{shown}:{port}"

@@ -50,8 +50,9 @@ class ViewRoutes:
     async def view(self, call: HttpCall) -> Plan:
         """Return how to answer for a page of a site. Raises HyphaError."""
         artifact = await self._artifact(call)
-        config = ViewConfig.of(artifact)
         view = view_of(artifact, call.first("version") or None, as_switch("stage", call.first("stage")))
+        artifact = _as_staged(artifact) if view.staged else artifact
+        config = ViewConfig.of(artifact)
         page = _page_of(call.params.get("path", ""))
         if page == _INDEX and config.is_built_in:
             plan: Plan = await self._built_in(call, artifact, config)
@@ -99,7 +100,7 @@ class ViewRoutes:
             source = (await self._core.store.read(file.key)).decode()
         except UnicodeDecodeError:
             raise rendering_failed("the template is not UTF-8") from None
-        body = await self._rendering.render(source, self._variables(call, artifact, config))
+        body = await self._rendering.render(source, self._variables(call, artifact, config), owner=artifact.workspace)
         return _page_reply(call, body, media_type(file.content_type, page), config.headers)
 
     def _variables(self, call: HttpCall, artifact: Artifact, config: ViewConfig) -> dict[str, Any]:
@@ -118,7 +119,9 @@ class ViewRoutes:
 
     async def _built_in(self, call: HttpCall, artifact: Artifact, config: ViewConfig) -> Reply:
         children = await self._children(call, artifact) if artifact.type == "collection" else None
-        body = await self._rendering.render(built_in_template(), page_variables(artifact, call.base_url, children))
+        body = await self._rendering.render(
+            built_in_template(), page_variables(artifact, call.base_url, children), owner=artifact.workspace
+        )
         return _page_reply(call, body, _HTML, config.headers)
 
     async def _children(self, call: HttpCall, artifact: Artifact) -> dict[str, Any] | None:
@@ -135,6 +138,19 @@ class ViewRoutes:
         except PermissionDenied:
             return None
         return found
+
+
+def _as_staged(artifact: Artifact) -> Artifact:
+    """Return an artifact as its draft would make it."""
+    draft = artifact.draft
+    if draft is None:
+        return artifact
+    return replace(
+        artifact,
+        manifest=artifact.manifest if draft.manifest is None else draft.manifest,
+        config=artifact.config if draft.config is None else draft.config,
+        type=draft.type or artifact.type,
+    )
 
 
 def _page_of(path: str) -> str:

@@ -29,7 +29,8 @@ TIME_LIMIT_S = 5
 MAX_OUTPUT_BYTES = 8 * 2**20
 PAGE, ERROR = b"\0", b"\1"
 
-_MEMORY_BYTES = 256 * 2**20
+_MEMORY_BYTES = 192 * 2**20
+_NICE = 10  # whoever serves goes first
 _MAX_ERROR_LENGTH = 500
 
 
@@ -79,6 +80,7 @@ def _described(error: Exception) -> str:
 
 
 def _bind_limits() -> None:
+    os.nice(_NICE)
     signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S)  # nobody handles its signal: it ends the process
     for limit, value in (
         (resource.RLIMIT_AS, _MEMORY_BYTES),

@@ -5,8 +5,9 @@ import json
 import os
 import socket
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -21,6 +22,7 @@ MAX_TEMPLATE_BYTES = 2**20
 _PROGRAM = "hypha_artifacts.views.renderer"
 _ENVIRONMENT = ("LANG", "LD_LIBRARY_PATH", "PATH", "TZ")  # nothing else of ours, secrets least of all
 _MAX_AT_ONCE = 4
+_MAX_OF_ONE = 2  # owner
 _WAIT_S = 4.0
 _TIME_LIMIT_S = 8.0  # the program's own limit is shorter
 _STOP_S = 2.0
@@ -43,27 +45,27 @@ class Rendering:
 
     def __init__(self) -> None:
         self._gate = asyncio.Semaphore(_MAX_AT_ONCE)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._starting = asyncio.Lock()
         self._program: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
 
-    async def render(self, source: str, variables: dict[str, Any]) -> bytes:
-        """Return a page in UTF-8. Raises InternalError where the template does not become one, Unavailable."""
-        try:
-            async with asyncio.timeout(_WAIT_S):
-                await self._gate.acquire()
-        except TimeoutError:
-            raise Unavailable("Too many templates are being rendered; try again soon") from None
-        try:
-            request = json.dumps({"source": source, "variables": variables}).encode()
-            async with asyncio.timeout(_TIME_LIMIT_S):
-                answer = await self._ask(await self._running(), request)
-        except TimeoutError:
-            answer = b""
-        except OSError as error:
-            raise Unavailable(f"Templates cannot be rendered now: {error.strerror}") from error
-        finally:
-            self._gate.release()
+    async def render(self, source: str, variables: dict[str, Any], *, owner: str = "") -> bytes:
+        """
+        Return a page in UTF-8. Raises InternalError where the template does not become one, Unavailable.
+
+        Templates of one ``owner`` wait for each other before others wait for them.
+
+        """
+        request = json.dumps({"source": source, "variables": variables}).encode()
+        async with AsyncExitStack() as turns:
+            try:
+                async with asyncio.timeout(_WAIT_S):
+                    await turns.enter_async_context(self._turn_of(owner))
+                    await turns.enter_async_context(self._gate)
+            except TimeoutError:
+                raise Unavailable("Too many templates are being rendered; try again soon") from None
+            answer = await self._answer(request)
         if not answer:
             raise rendering_failed("it takes too long, or needs too much memory")
         if answer[:1] != _PAGE:
@@ -83,6 +85,23 @@ class Rendering:
                 self._program.kill()
                 await self._program.wait()
             self._program = None
+
+    def _turn_of(self, owner: str) -> asyncio.Semaphore:
+        """Return what the templates of one owner pass; it is forgotten when none of them does."""
+        turn = self._turns.get(owner)
+        if turn is None:
+            turn = self._turns[owner] = asyncio.Semaphore(_MAX_OF_ONE)
+        return turn
+
+    async def _answer(self, request: bytes) -> bytes:
+        """Return what the program says to a request; nothing: it ended before."""
+        try:
+            async with asyncio.timeout(_TIME_LIMIT_S):
+                return await self._ask(await self._running(), request)
+        except TimeoutError:
+            return b""
+        except OSError as error:
+            raise Unavailable(f"Templates cannot be rendered now: {error.strerror}") from error
 
     async def _ask(self, control: socket.socket, request: bytes) -> bytes:
         ours, theirs = socket.socketpair()
