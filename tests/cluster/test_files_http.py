@@ -242,6 +242,24 @@ class TestTokensOfFiles:
             assert status == 403, (method, refused, answer)
 
 
+class TestPages:
+    async def test_with_a_token(self, owner: _Owner, artifact: Any) -> None:
+        """A link with a token leads to the page, also where a slash is missing; the page is in a sandbox."""
+        await owner.ask("PUT", "artifacts/data/files/index.html", data=b"<p>hello")
+        await artifact.edit(
+            "data", config={"view_config": {"headers": {"set-cookie": "a=b", "x-own": "1"}}}, stage=True
+        )
+        await artifact.commit("data")
+        html = {"Accept": "text/html"}
+        status, headers, _ = await owner.ask("GET", f"view/data?token={owner.token}", token=False, headers=html)
+        assert (status, headers["location"]) == (307, f"./data/?token={owner.token}")
+        status, headers, page = await owner.ask("GET", f"view/data/?token={owner.token}", token=False, headers=html)
+        assert (status, page, headers["x-own"]) == (200, b"<p>hello", "1")
+        assert headers["content-security-policy"].startswith("sandbox allow-scripts")
+        assert "set-cookie" not in headers
+        assert (await owner.ask("GET", "view/data/", token=False, headers=html))[0] == 403
+
+
 async def _token(owner: _Owner, scope: str) -> str:
     async with connect_to_server({"server_url": owner.urls[0], "token": owner.token}) as server:
         token: str = await server.generate_token(

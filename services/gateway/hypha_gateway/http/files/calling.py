@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from hypha_common.errors import BadRequest, NobodyServes, NotFound, Unavailable
 from hypha_common.ids import PUBLIC_WORKSPACE
@@ -48,7 +48,6 @@ async def call_of(state: GatewayState, kind: Kind, exchange: Exchange) -> HttpCa
         token = token if kind.token_in_query else None
         caller = await caller_in(state, scope, params["workspace"], token=token, scopes=kind.scopes)
         query = [(name, value) for name, value in query if name != _TOKEN]
-        raw_query = urlencode(query).encode()
     return HttpCall(
         route=kind.name,
         method=exchange.method,
@@ -123,7 +122,7 @@ def _fields(raw_query: bytes) -> list[tuple[str, str]]:
 
 
 def _headers(exchange: Exchange, kind: Kind, raw_path: bytes, raw_query: bytes) -> dict[str, str]:
-    """Return the headers that matter. A signature is over the path and the query as they were sent."""
+    """Return the headers that matter. Signatures are over path and query as they were sent, and redirects keep them."""
     names = exchange.headers if kind.signed else (name.encode() for name in _PASSED)
     found = {name.decode("latin-1"): exchange.headers[name] for name in names if name in exchange.headers}
     found |= {"x-hypha-raw-path": raw_path, "x-hypha-raw-query": raw_query}
