@@ -114,7 +114,7 @@ async def test_a_store_that_fails_now_and_then_loses_nothing(rig: Rig, faulty: F
         return draw.choice(faults) if draw.random() < 0.5 else None
 
     faulty.decide = decide
-    history = await run_writers(rig, seconds=4, seed=1)
+    history = await run_writers(rig, seconds=2.5, seed=1)
     faulty.heal()
     assert history.committed
     assert history.failed > 0
@@ -195,9 +195,9 @@ async def test_a_removal_whose_answer_is_lost_is_repeated(rig: Rig, faulty: Faul
 
 async def test_a_database_that_crashes_among_commits_loses_none(rig: Rig, fragile: PostgresServer) -> None:
     """Every process of it is killed, twice, while writers commit."""
-    writing = asyncio.create_task(run_writers(rig, seconds=6, seed=7))
+    writing = asyncio.create_task(run_writers(rig, seconds=4, seed=7))
     for _ in range(2):
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.7)
         await asyncio.to_thread(fragile.crash)
         await asyncio.sleep(0.2)
         await asyncio.to_thread(fragile.start)

@@ -185,14 +185,14 @@ async def test_other_processes_that_are_killed_lose_nothing(sweeping: RunningClu
 
 @pytest.mark.slow
 async def test_many_kills_among_two_replicas(start_cluster: Callable[..., RunningCluster]) -> None:
-    """One replica after the other, at random moments, for half a minute."""
+    """One replica after the other, at random moments."""
     cluster = start_cluster("--artifacts-replicas=2", storage=True, environ=SWEEPING)
     draw = random.Random(22)
 
     async def harm() -> None:
-        for _ in range(20):
+        for _ in range(10):
             await asyncio.sleep(draw.uniform(0.2, 2))
-            with suppress(psutil.NoSuchProcess, ProcessLookupError, IndexError):
-                os.kill(draw.choice(cluster.pids["artifacts"]), signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess, ProcessLookupError, IndexError):  # both may be away
+                os.kill(draw.choice(cluster.pids.get("artifacts", [])), signal.SIGKILL)
 
     await _work_while(cluster, harm, seconds=4)
