@@ -103,7 +103,7 @@ async def measure_listing(server: ServerProcess, data_dir: Path, token: str, *, 
             "search of the workspace by a stranger, total": _call(others.search, None, {**_TOTAL, "filters": foreign}),
         }
         report: Report = {"children": children, "filled_s": round(filled_s, 1), "cases": {}}
-        async with httpx.AsyncClient(base_url=f"{url}/{client.config.workspace}/artifacts") as http:
+        async with httpx.AsyncClient(base_url=f"{url}/{client.config.workspace}/artifacts", timeout=60) as http:
             for name, call in calls.items():
                 print(name, file=sys.stderr)
                 report["cases"][name] = {"rpc": await _time(call, count, tree)}
