@@ -107,7 +107,10 @@ class RunningCluster:
         """Return the token of a registered user, as an identity provider would let them log in."""
         user = name or f"user-{new_id(8).lower()}"
         scope = Scope(workspaces={personal_workspace(user): Permission.ADMIN})
-        principal = Principal(id=user, roles=("user",), email=f"{user}@example.org", scope=scope)
+        return self.token_of(Principal(id=user, roles=("user",), email=f"{user}@example.org", scope=scope))
+
+    def token_of(self, principal: Principal) -> str:
+        """Return a token of this cluster for somebody."""
         return TokenCodec(DataDirectory(self.data_dir).read_secrets().jwt_secret).sign(principal, life_s=3600)
 
     def tree(self) -> list[psutil.Process]:
