@@ -86,6 +86,7 @@ def test_two_readers_share_no_state() -> None:
         (masked(Opcode.CONTINUATION, b"x"), 1002),
         (masked(Opcode.TEXT, b"x", fin=False) + masked(Opcode.TEXT, b"x"), 1002),
     ],
+    ids=range(9),  # masks are random
 )
 def test_violations_are_refused_before_anything_is_stored(data: bytes, code: int) -> None:
     reader = FrameReader(max_bytes=LIMIT)
