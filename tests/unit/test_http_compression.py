@@ -96,8 +96,8 @@ class TestRequests:
         ("coding", "body", "status"),
         [
             ("gzip", b"{}", 400),
-            ("gzip", gzip.compress(b'{"x":1}')[:-4], 400),
-            ("gzip", gzip.compress(b'{"x":1}') + b"more", 400),
+            ("gzip", gzip.compress(b'{"x":1}', mtime=0)[:-4], 400),
+            ("gzip", gzip.compress(b'{"x":1}', mtime=0) + b"more", 400),
             ("gzip", zlib.compress(b'{"x":1}'), 400),
             ("br", b"{}", 415),
             ("gzip, gzip", b"{}", 415),
