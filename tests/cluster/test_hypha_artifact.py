@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import gc
+import warnings
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,22 @@ from hypha_artifact import AsyncHyphaArtifact, HyphaArtifact
 from hypha_common.ids import new_id
 from tests.cluster.running_cluster import RunningCluster
 
+# The package leaves sockets to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 _LARGE = bytes(range(256)) * 4096 * 11  # 11 MiB: three parts of 5 MiB
+
+
+@pytest.fixture(autouse=True)
+def swept() -> Iterator[None]:
+    """What the package has left open is found here, and not in the middle of somebody else's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
