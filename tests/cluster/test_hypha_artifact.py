@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +38,7 @@ async def artifact(two_gateways: RunningCluster) -> AsyncIterator[AsyncHyphaArti
     user = f"user-{new_id(8).lower()}"
     alias, url = f"data-{new_id(6).lower()}", two_gateways.gateway_urls[1]
     token = two_gateways.user_token(user)
-    async with AsyncHyphaArtifact(alias, f"ws-user-{user}", token, url) as client:
+    async with AsyncHyphaArtifact(f"ws-user-{user}/{alias}", token=token, server_url=url) as client:
         await client.create(type="generic")
         yield client
 
@@ -97,24 +98,35 @@ async def test_drafts_are_discarded(artifact: AsyncHyphaArtifact, tmp_path: Path
 
 async def test_children_and_deletion(artifact: AsyncHyphaArtifact, two_gateways: RunningCluster) -> None:
     url, token = two_gateways.url, artifact.token
-    child = AsyncHyphaArtifact(f"{artifact.artifact_alias}-child", artifact.workspace, token, url)
-    await child.create(parent_id=artifact.artifact_id and f"{artifact.workspace}/{artifact.artifact_alias}")
+    child = AsyncHyphaArtifact(f"{artifact.artifact_id}-child", token=token, server_url=url)
+    await child.create(parent_id=artifact.artifact_id)
     assert [found["alias"] for found in await artifact.list_children()] == [child.artifact_alias]
     await child.delete()
     assert await artifact.list_children() == []
     await child.aclose()
 
 
-def test_without_a_loop(two_gateways: RunningCluster, tmp_path: Path) -> None:
-    """The same package's blocking class, files opened like local ones."""
+@pytest.fixture
+def loop_of_thread() -> Iterator[None]:
+    """The package takes the event loop that Python gives a main thread, and that other tests have taken away."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+def test_the_blocking_class(two_gateways: RunningCluster, loop_of_thread: None) -> None:
+    """Files opened like local ones."""
     user = f"user-{new_id(8).lower()}"
     token = two_gateways.user_token(user)
-    artifact = HyphaArtifact(f"notes-{new_id(6).lower()}", f"ws-user-{user}", token, two_gateways.url)
-    artifact.create()
-    artifact.edit(stage=True)
-    with artifact.open("note.txt", "w") as file:
-        file.write("written")
-    artifact.commit()
-    with artifact.open("note.txt", "r") as file:
-        assert file.read() == "written"
-    artifact.delete(delete_files=True, recursive=True)
+    name = f"ws-user-{user}/notes-{new_id(6).lower()}"
+    with HyphaArtifact(name, token=token, server_url=two_gateways.url) as artifact:
+        artifact.create()
+        artifact.edit(stage=True)
+        with artifact.open("note.txt", "w") as file:
+            file.write("written")
+        artifact.commit()
+        with artifact.open("note.txt", "r") as file:
+            assert file.read() == "written"
+        artifact.delete(delete_files=True, recursive=True)
