@@ -121,12 +121,12 @@ def test_the_blocking_class(two_gateways: RunningCluster, loop_of_thread: None) 
     user = f"user-{new_id(8).lower()}"
     token = two_gateways.user_token(user)
     name = f"ws-user-{user}/notes-{new_id(6).lower()}"
-    with HyphaArtifact(name, token=token, server_url=two_gateways.url) as artifact:
-        artifact.create()
-        artifact.edit(stage=True)
-        with artifact.open("note.txt", "w") as file:
-            file.write("written")
-        artifact.commit()
-        with artifact.open("note.txt", "r") as file:
-            assert file.read() == "written"
-        artifact.delete(delete_files=True, recursive=True)
+    artifact = HyphaArtifact(name, token=token, server_url=two_gateways.url)
+    artifact.create()
+    artifact.edit(stage=True)
+    with artifact.open("note.txt", "w") as file:
+        file.write("written")
+    artifact.commit()
+    with artifact.open("note.txt", "r") as file:
+        assert file.read() == "written"
+    artifact.delete(delete_files=True, recursive=True)

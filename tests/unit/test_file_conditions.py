@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hypha_artifacts.http.conditions import Entity, UnsatisfiableError, precondition, wanted_range
+from hypha_artifacts.http.conditions import Entity, UnsatisfiableError, precondition, range_for_store, wanted_range
 
 FILE = Entity(100, "abc", 1_700_000_000.7)
 SAME = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -74,3 +74,12 @@ def test_ranges_behind_the_end(text: str) -> None:
 def test_a_piece_of_another_file_is_of_no_use(condition: str, is_piece: bool) -> None:
     piece = wanted_range({"range": "bytes=0-1", "if-range": condition}, FILE)
     assert (piece is not None) is is_piece
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [("bytes=0-4", "bytes=0-4"), ("bytes=-3", "bytes=-3"), ("Bytes= 7-", "bytes=7-"), ("bytes=0--1", None),
+     ("bytes=4-2", None), ("bytes=-", None), ("bytes=0-1,3-4", None), ("items=0-1", None), ("", None)],
+)  # fmt: skip
+def test_what_is_no_range_is_not_asked_for(text: str, asked: str | None) -> None:
+    assert range_for_store({"range": text}) == ([] if asked is None else [("range", asked)])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 
-__all__ = ["Entity", "UnsatisfiableError", "precondition", "wanted_range"]
+__all__ = ["Entity", "UnsatisfiableError", "precondition", "range_for_store", "wanted_range"]
 
 _RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.ASCII | re.IGNORECASE)
 _TAGS = re.compile(r'(W/)?"([^"]*)"')
@@ -72,6 +72,22 @@ def wanted_range(request: Request, entity: Entity) -> tuple[int, int] | None:
     if begin >= entity.size:
         raise UnsatisfiableError
     return begin, end
+
+
+def range_for_store(request: Request) -> list[tuple[str, str]]:
+    """
+    Return the header that asks a store for the piece that is wanted: none for what is no range.
+
+    Clients send `bytes=0--1` to read nothing; stores that should not look at it answer 416.
+
+    """
+    found = _RANGE.fullmatch(request.get("range", ""))
+    if found is None:
+        return []
+    first, last = found.groups()
+    if not (first or last) or (first and last and int(last[:_MAX_DIGITS]) < int(first[:_MAX_DIGITS])):
+        return []
+    return [("range", f"bytes={first}-{last}")]
 
 
 def _still_fits(condition: str | None, entity: Entity) -> bool:

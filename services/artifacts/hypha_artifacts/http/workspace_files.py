@@ -13,6 +13,8 @@ from hypha_common.plans import Fetch, Reply, Store, Stored
 from hypha_common.principal import Permission, Principal
 from hypha_common.wire import pack
 
+from .conditions import range_for_store
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -112,7 +114,7 @@ class WorkspaceFileRoutes:
     def _fetch(self, call: HttpCall, found: WorkspaceObject) -> Fetch:
         # Not every store looks at if-range, and none knows the etag that we told.
         is_same = call.headers.get("if-range", "").strip('"') in ("", found.etag)
-        send = [("range", call.headers["range"])] if "range" in call.headers and is_same else []
+        send = range_for_store(call.headers) if is_same else []
         headers = [("content-type", found.content_type), ("etag", f'"{found.etag}"'), *found.metadata.items()]
         return Fetch(self._core.store.address(call.method, found.key), send, headers, "File does not exists")
 

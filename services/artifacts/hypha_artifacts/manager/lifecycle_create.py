@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hypha_artifacts.access import check
 from hypha_artifacts.actor import Actor
 from hypha_artifacts.addresses import as_switch
 from hypha_artifacts.record import Artifact, parent_of
-from hypha_artifacts.reference import ArtifactName, new_uuid
+from hypha_artifacts.reference import ArtifactName, new_uuid, parse_reference
 from hypha_artifacts.versions import STAGE
 from hypha_common.errors import BadRequest
 from hypha_common.rpc.caller import Caller
@@ -95,7 +96,10 @@ class CreateMethods:
         """Return the collection that is named. Raises NotFound, PermissionDenied, BadRequest for another workspace."""
         if parent_id is None:
             return None
-        parent = await self._core.access.find(parent_id, "list", actor)
+        # Clients drop the workspace that they name anyway, and over HTTP the caller's own is `public`.
+        reference = parse_reference(parent_id, workspace or actor.workspace)
+        parent = await self._core.access.known(reference, parent_id)
+        check(parent, "list", actor)
         if workspace not in (None, parent.workspace):
             raise BadRequest(
                 f"Specified workspace '{workspace}' does not match parent's workspace '{parent.workspace}'. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from hypha_artifacts.http.conditions import range_for_store
 from hypha_common.plans import Fetch, Headers, Reply
 
 from .errors import S3Error
@@ -58,7 +59,7 @@ def head_object(request: S3Request, found: WorkspaceObject) -> Reply:
 
 def fetch_headers(request: S3Request) -> Headers:
     """Return what the store is to be asked for: a range. It is not asked to look at conditions: some do not."""
-    return [("range", request.headers["range"])] if "range" in request.headers else []
+    return range_for_store(request.headers)
 
 
 def overrides(request: S3Request, headers: Headers) -> Headers:
