@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from hypha_artifacts.blobs.layout import ARTIFACTS_PREFIX, check_path
 from hypha_common.errors import BadRequest, NotFound, PermissionDenied
+from hypha_common.ids import personal_workspace
 from hypha_common.principal import Permission, Principal
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class Rights:
         if principal.permission(workspace) < needed:
             raise PermissionDenied(f"Permission denied: {workspace}", rpc_type=rpc_type)
         try:
-            found = await self._workspaces.find(workspace)
+            # Whoever has only used HTTP until now has a workspace, too.
+            own = principal if workspace == personal_workspace(principal.id) else None
+            found = await self._workspaces.find(workspace, own)
         except NotFound:
             raise NotFound(f"Workspace does not exists: {workspace}") from None
         if needed >= Permission.READ_WRITE and not self.is_writable(found):
