@@ -114,9 +114,9 @@ async def test_a_site(view_url: str, browser: Browser, tmp_path: Path) -> None:
     assert page.url == f"{view_url}/site/"
     await expect(page.get_by_role("heading")).to_have_text("A <small> site")
     await expect(page.locator("#out")).to_have_text("null SecurityError SecurityError")
-    assert await page.evaluate("getComputedStyle(document.body).color") == "rgb(20, 20, 20)"
+    await expect(page.locator("body")).to_have_css("color", "rgb(20, 20, 20)")
     await page.screenshot(path=tmp_path / "site.png")
     await page.get_by_role("link", name="About").click()
-    assert page.url == f"{view_url}/site/about/"
-    assert await page.evaluate("getComputedStyle(document.body).color") == "rgb(20, 20, 20)"
+    await expect(page).to_have_url(f"{view_url}/site/about/")
+    await expect(page.locator("body")).to_have_css("color", "rgb(20, 20, 20)")
     await context.close()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 from hypha_rpc import connect_to_server
 
@@ -168,3 +171,32 @@ async def test_the_page_of_a_collection(owner: Owner) -> None:
     assert "Cat &amp; &lt;dog&gt;" in response.text and "1–1 of 1" in response.text
     assert (await owner.get("view/cat")).json() == {"detail": "This artifact type does not support view mode"}
     assert (await owner.get("view/nope")).json() == {"detail": "Artifact `nope` not found"}
+
+
+@pytest.mark.slow
+async def test_a_member_of_more_than_4_gib(owner: Owner, tmp_path: Path) -> None:
+    """Put, packed and unpacked again: its length was told, and every byte is there."""
+    pieces, crc = 4097, 0
+    await owner.manager.create(alias="large", manifest={"name": "large"}, stage=True)
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal crc
+        for _ in range(pieces):
+            crc = zlib.crc32(LARGE[: 2**20], crc)
+            yield LARGE[: 2**20]
+
+    address = await owner.manager.put_file("large", "large.bin")
+    headers = {"Content-Length": str(pieces * 2**20)}
+    (await owner.http.put(address, content=body(), headers=headers)).raise_for_status()
+    await owner.manager.commit("large")
+    url, saved = f"{owner.urls[-1]}/{owner.workspace}/artifacts/large/create-zip-file", tmp_path / "large.zip"
+    async with owner.http.stream("GET", url, headers={"Authorization": f"Bearer {owner.token}"}) as response:
+        with saved.open("wb") as out:
+            async for piece in response.aiter_raw():
+                out.write(piece)
+    assert saved.stat().st_size == int(response.headers["content-length"])
+    with zipfile.ZipFile(saved) as zipped:
+        (info,) = zipped.infolist()
+        assert (info.file_size, info.CRC) == (pieces * 2**20, crc)
+        assert zipped.testzip() is None
+    saved.unlink()
