@@ -34,18 +34,20 @@ __all__ = [
 ]
 
 _MAX_TEST_S = 120.0  # a client whose server is gone would wait for ever
+_MAX_SLOW_TEST_S = 900.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-            item.obj = _limited(item.obj)
+            limit_s = _MAX_TEST_S if item.get_closest_marker("slow") is None else _MAX_SLOW_TEST_S
+            item.obj = _limited(item.obj, limit_s)
 
 
-def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def _limited(test: Callable[..., Awaitable[None]], limit_s: float) -> Callable[..., Awaitable[None]]:
     @functools.wraps(test)
     async def limited(*args: object, **kwargs: object) -> None:
-        async with asyncio.timeout(_MAX_TEST_S):
+        async with asyncio.timeout(limit_s):
             await test(*args, **kwargs)
 
     return limited
