@@ -90,6 +90,19 @@ async def test_readiness_while_draining(world: World) -> None:
     assert (await world.http.get("/health/liveness")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "world",
+    [{"http_burst_limit": 1, "http_authenticated_rate_limit": 1, "http_authenticated_burst_limit": 3}],
+    indirect=True,
+)
+async def test_rate_limit_of_signed_addresses(world: World) -> None:
+    """They count by address, apart from everything else."""
+    statuses = [(await world.http.get("/s3/bucket/key?X-Amz-Signature=x")).status_code for _ in range(4)]
+    assert 429 not in statuses[:3]
+    assert statuses[3] == 429
+    assert (await world.http.get("/assets/config.json")).status_code == 200
+
+
 async def test_cors(world: World) -> None:
     """Pages of other origins may call, errors included."""
     origin = {"Origin": "https://page.example"}

@@ -133,7 +133,12 @@ class HttpEdge:
             if verified is not None:
                 parts = (verified.principal.id, verified.workspace, verified.client_id)
                 return self._by_identity.take(":".join(part for part in parts if part))
-        return self._by_address.take(request_address(scope))
+        address = request_address(scope)
+        if scope["path"].removeprefix(self._base_path).startswith("/s3/"):
+            # Signed addresses stand for somebody who was known when they were made. Whether the signature is any good
+            # is found out later, so they count by address, and apart: nobody gets more of anything else by them.
+            return self._by_identity.take(f"s3:{address}")
+        return self._by_address.take(address)
 
 
 def _is_app(path: str) -> bool:
