@@ -253,7 +253,7 @@ async def test_no_secret_is_ever_told(start_cluster: Callable[..., RunningCluste
     }
     # The looking itself works: what is no secret is found, in the log of each process.
     assert known.in_text("prefix " + quote(cluster.root_token)) == ["root token"]
-    for event in ("leaky", "gateway_started", "auth_started", "workspace_ready", "database_url"):
+    for event in ("leaky", "gateway_started", "auth_started", "replica_ready", "database_url"):
         assert event in told["log"], event
     assert leaks == {}
     await mail_server.stop()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -11,8 +11,9 @@ from hypha_common.db import Database
 from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.rpc.host import RoleHost
 from hypha_common.rpc.service import Service
+from hypha_common.service_process import serve_replica, until_available
 from hypha_common.settings import Settings
-from hypha_common.telemetry import LoopWatch, serve_status
+from hypha_common.telemetry import LoopWatch
 
 from .applications import Applications
 from .core import Core
@@ -35,7 +36,6 @@ __all__ = ["ArtifactsService", "run"]
 log = structlog.get_logger(__name__)
 
 _ROLE = "artifacts"
-_RETRY_S = 0.5
 _WATCH_INTERVAL_S = 2.0
 
 
@@ -62,12 +62,12 @@ class ArtifactsService:
         """Connect, wait for schema and store, serve. Whatever was started is undone by ``stack``, the last first."""
         await self._database.connect()
         stack.push_async_callback(self._database.close)
-        await _until_available(self.bus.connect, waits_for="bus")
+        await until_available(self.bus.connect, waits_for="bus")
         stack.push_async_callback(self.bus.close)
-        await _until_available(self._check_schema, waits_for="database")
+        await until_available(self._check_schema, waits_for="database")
         stack.push_async_callback(self.core.counters.flush)
         stack.push_async_callback(self.core.store.close)
-        await _until_available(self.core.store.open, waits_for="store")
+        await until_available(self.core.store.open, waits_for="store")
         if not self._settings.enable_s3_proxy and self._settings.s3_admin_type == "generic":
             await self.core.store.allow_browsers()
         stack.push_async_callback(self.data_port.close)
@@ -150,43 +150,4 @@ class ArtifactsService:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run a replica until ``stop`` is set. Raises Unavailable where the bus was lost for good."""
-    fatal: list[str] = []
-
-    def on_fatal(reason: str) -> None:
-        log.error("artifacts_fatal", reason=reason)
-        fatal.append(reason)
-        stop.set()
-
-    service = ArtifactsService(settings, on_fatal=on_fatal)
-    status = await serve_status(settings, service.readiness)
-    async with AsyncExitStack() as stack:
-        if status is not None:
-            stack.callback(status.close)
-        starting = asyncio.create_task(service.start(stack))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait([starting])
-        else:
-            starting.result()
-            log.info("artifacts_ready", instance=service.bus.instance)
-            await stopping
-        stopping.cancel()
-        log.info("artifacts_stopping", instance=service.bus.instance)
-    if fatal:
-        raise Unavailable(fatal[0])
-
-
-async def _until_available(attempt: Callable[[], Awaitable[None]], *, waits_for: str) -> None:
-    """Try until it works; an operator reads once what is being waited for."""
-    told = ""
-    while True:
-        try:
-            await attempt()
-            return
-        except HyphaError as error:
-            if str(error) != told:
-                told = str(error)
-                log.warning("waiting", waits_for=waits_for, error=told)
-        await asyncio.sleep(_RETRY_S)
+    await serve_replica(settings, stop, lambda on_fatal: ArtifactsService(settings, on_fatal=on_fatal))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -12,8 +12,9 @@ from hypha_common.db import Database
 from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.ids import MANAGER_ADDRESS
 from hypha_common.rpc.host import RoleHost
+from hypha_common.service_process import serve_replica, until_available
 from hypha_common.settings import Settings
-from hypha_common.telemetry import LoopWatch, serve_status
+from hypha_common.telemetry import LoopWatch
 
 from .admin.backend import AdminBackend
 from .admin.service import create_admin_utils
@@ -34,7 +35,6 @@ __all__ = ["run"]
 log = structlog.get_logger(__name__)
 
 _ROLE = "workspace"
-_RETRY_S = 0.5
 _COUNT_INTERVAL_S = 30.0
 
 
@@ -56,9 +56,9 @@ class WorkspaceService:
         """Connect, wait for the schema, serve. Whatever was started is undone by ``stack``, the last first."""
         await self._database.connect()
         stack.push_async_callback(self._database.close)
-        await _until_available(self.bus.connect, waits_for="bus")
+        await until_available(self.bus.connect, waits_for="bus")
         stack.push_async_callback(self.bus.close)
-        await _until_available(self._check_schema, waits_for="database")
+        await until_available(self._check_schema, waits_for="database")
         settings, stores, events = self._settings, Stores.of(self._database, self._settings), Events(self.bus)
         lifetime = Lifetime(
             stores, events, self.bus, grace_s=settings.workspace_unload_grace_period,
@@ -126,46 +126,7 @@ class WorkspaceService:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run a replica until ``stop`` is set. Raises Unavailable where the bus was lost for good."""
-    fatal: list[str] = []
-
-    def on_fatal(reason: str) -> None:
-        log.error("workspace_fatal", reason=reason)
-        fatal.append(reason)
-        stop.set()
-
-    service = WorkspaceService(settings, on_fatal=on_fatal)
-    status = await serve_status(settings, service.readiness)
-    async with AsyncExitStack() as stack:
-        if status is not None:
-            stack.callback(status.close)
-        starting = asyncio.create_task(service.start(stack))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait([starting])
-        else:
-            starting.result()
-            log.info("workspace_ready", instance=service.bus.instance)
-            await stopping
-        stopping.cancel()
-        log.info("workspace_stopping", instance=service.bus.instance)
-    if fatal:
-        raise Unavailable(fatal[0])
-
-
-async def _until_available(attempt: Callable[[], Awaitable[None]], *, waits_for: str) -> None:
-    """Try until it works; an operator reads once what is being waited for."""
-    told = ""
-    while True:
-        try:
-            await attempt()
-            return
-        except HyphaError as error:
-            if str(error) != told:
-                told = str(error)
-                log.warning("waiting", waits_for=waits_for, error=told)
-        await asyncio.sleep(_RETRY_S)
+    await serve_replica(settings, stop, lambda on_fatal: WorkspaceService(settings, on_fatal=on_fatal))
 
 
 async def _keep_counting(lifetime: Lifetime) -> None:

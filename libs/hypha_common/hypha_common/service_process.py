@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from .errors import HyphaError, Unavailable
+from .telemetry import serve_status
+
+if TYPE_CHECKING:
+    from .bus import Bus
+    from .settings import Settings
+
+__all__ = ["Replica", "serve_replica", "until_available"]
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 0.5
+
+
+class Replica(Protocol):
+    """One replica of a role, as its process sees it."""
+
+    bus: Bus
+
+    def readiness(self) -> list[str]: ...
+    async def start(self, stack: AsyncExitStack) -> None: ...
+
+
+async def serve_replica(
+    settings: Settings, stop: asyncio.Event, make: Callable[[Callable[[str], None]], Replica]
+) -> None:
+    """
+    Run a replica until ``stop`` is set, with its status port. Raises Unavailable where it cannot be trusted any more.
+
+    ``make`` is given what the replica calls, with a reason, when that happens.
+
+    """
+    fatal: list[str] = []
+
+    def on_fatal(reason: str) -> None:
+        log.error("replica_fatal", reason=reason)
+        fatal.append(reason)
+        stop.set()
+
+    service = make(on_fatal)
+    status = await serve_status(settings, service.readiness)
+    async with AsyncExitStack() as stack:
+        if status is not None:
+            stack.callback(status.close)
+        starting = asyncio.create_task(service.start(stack))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+        else:
+            starting.result()
+            log.info("replica_ready", instance=service.bus.instance)
+            await stopping
+        stopping.cancel()
+        log.info("replica_stopping", instance=service.bus.instance)
+    if fatal:
+        raise Unavailable(fatal[0])
+
+
+async def until_available(attempt: Callable[[], Awaitable[None]], *, waits_for: str) -> None:
+    """Try until it works; an operator reads once what is being waited for."""
+    told = ""
+    while True:
+        try:
+            await attempt()
+            return
+        except HyphaError as error:
+            if str(error) != told:
+                told = str(error)
+                log.warning("waiting", waits_for=waits_for, error=told)
+        await asyncio.sleep(_RETRY_S)
