@@ -85,11 +85,6 @@ class RunningCluster:
         return self.log_file.read_text()
 
     @property
-    def started_in_s(self) -> float:
-        """How long the start took, as the server tells."""
-        return float(self.output.partition(" after ")[2].split()[0])
-
-    @property
     def pids(self) -> dict[str, list[int]]:
         """Processes by role: gateway (in the order of their ports), auth, workspace, artifacts, nats, postgres, s3 …"""
         found: dict[str, list[tuple[str, int]]] = {"server": [("", self.process.pid)]}
