@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from hypha.server.ports import free_port
 from tests.cluster.running_cluster import RunningCluster
 from tests.cluster.storing import publish, read_back
 from tests.fixtures.object_store import ObjectStore, object_store
@@ -24,11 +25,6 @@ __all__ = ["object_store"]
 StartCluster: TypeAlias = Callable[..., RunningCluster]
 
 PASSWORD = "my password 'quoted' \"twice\""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,43 @@ from .errors import Unavailable
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["current_revision", "upgrade"]
+__all__ = ["Schema", "current_revision", "upgrade"]
 
 _LOCK_KEY = 0x6879_7068_61  # any constant, the same at every migrating process
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one service: its revisions, the newest of them, and where a database says which it has."""
+
+    service: str
+    head: str  # newest revision under ``scripts``; revisions sort by name
+    scripts: Path
+
+    @property
+    def _version_table(self) -> str:
+        return f"{self.service}_schema"
+
+    def upgrade(self, urls: Iterable[str]) -> None:
+        """Bring each database to the newest schema. Safe to run twice and concurrently."""
+        upgrade(urls, scripts=self.scripts, version_table=self._version_table)
+
+    async def is_current(self, url: str) -> bool:
+        """
+        Tell whether a database has this schema, or a newer one. Raises Unavailable.
+
+        Migrations only add until all replicas are replaced.
+
+        """
+        revision = await current_revision(url, version_table=self._version_table)
+        return revision is not None and revision >= self.head
+
+    async def require(self, urls: Iterable[str]) -> None:
+        """Raise Unavailable unless each database has this schema."""
+        for url in urls:
+            if not await self.is_current(url):
+                command = f"hypha-{self.service} migrate"
+                raise Unavailable(f"The database has not the current schema; run `{command}`")
 
 
 def upgrade(urls: Iterable[str], *, scripts: Path, version_table: str) -> None:

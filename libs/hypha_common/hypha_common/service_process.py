@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from .bus import Bus
     from .settings import Settings
 
-__all__ = ["Replica", "serve_replica", "until_available"]
+__all__ = ["Dependencies", "Replica", "keep_running", "serve_replica", "until_available"]
 
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 0.5
+_LOOK_INTERVAL_S = 2.0
 
 
 class Replica(Protocol):
@@ -28,6 +29,35 @@ class Replica(Protocol):
 
     def readiness(self) -> list[str]: ...
     async def start(self, stack: AsyncExitStack) -> None: ...
+
+
+class Dependency(Protocol):
+    async def ping(self) -> None: ...
+
+
+class Dependencies:
+    """What a replica cannot work without: the bus, and what is asked for a sign of life every 2 s."""
+
+    def __init__(self, bus: Bus, *others: Dependency) -> None:
+        self._bus = bus
+        self._others = others
+        self._missing = ["starting"]
+
+    def missing(self) -> list[str]:
+        """Return what is missing, in words; nothing: ready."""
+        return self._missing if self._bus.is_connected else [*self._missing, "bus disconnected"]
+
+    async def watch(self) -> None:
+        """Keep :meth:`missing` true."""
+        while True:
+            missing = []
+            for dependency in self._others:
+                try:
+                    await dependency.ping()
+                except HyphaError as error:
+                    missing.append(str(error))
+            self._missing = missing
+            await asyncio.sleep(_LOOK_INTERVAL_S)
 
 
 async def serve_replica(
@@ -79,3 +109,19 @@ async def until_available(attempt: Callable[[], Awaitable[None]], *, waits_for: 
                 told = str(error)
                 log.warning("waiting", waits_for=waits_for, error=told)
         await asyncio.sleep(_RETRY_S)
+
+
+def keep_running(
+    stack: AsyncExitStack, works: Iterable[Coroutine[None, None, None]], on_fatal: Callable[[str], None]
+) -> None:
+    """Run work that lasts as long as the process; where it ends, the replica is not what it seems, and says so."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("task_ended", exc_info=task.exception())
+            on_fatal("a background task failed")
+
+    for work in works:
+        task = asyncio.create_task(work)
+        task.add_done_callback(ended)
+        stack.callback(task.cancel)

@@ -358,6 +358,11 @@ class Settings:
             runs.append(Partitions(int(first), int(last or first), url))
         return tuple(sorted(runs, key=lambda run: run.first))
 
+    @property
+    def workspace_databases(self) -> list[str]:
+        """Every database that holds workspaces, once."""
+        return list(dict.fromkeys(run.url for run in self.partitions))
+
     def partition_heads(self) -> tuple[int, ...]:
         """One partition of each database: what concerns every database is sent once to each of these."""
         by_url = {run.url: run.first for run in reversed(self.partitions)}

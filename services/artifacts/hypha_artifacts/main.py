@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import structlog
-
 from hypha_common.bus import Bus
 from hypha_common.db import Database
-from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.rpc.host import RoleHost
 from hypha_common.rpc.service import Service
-from hypha_common.service_process import serve_replica, until_available
+from hypha_common.service_process import Dependencies, keep_running, serve_replica, until_available
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch
 
@@ -27,16 +24,13 @@ from .keeping.sweep import Sweep
 from .manager.departures import Departures
 from .manager.lifecycle import lifecycle_methods
 from .manager.listing import Listing
-from .migrate import database_urls, is_current
+from .migrate import SCHEMA
 from .views.rendering import Rendering
 from .workspace_files import WorkspaceFiles
 
 __all__ = ["ArtifactsService", "run"]
 
-log = structlog.get_logger(__name__)
-
 _ROLE = "artifacts"
-_WATCH_INTERVAL_S = 2.0
 
 
 class ArtifactsService:
@@ -52,11 +46,11 @@ class ArtifactsService:
         self.data_port = DataPort(settings)
         self._rendering = Rendering()
         self._files = FilesPart(self.core)
-        self.missing = ["starting"]
+        self._dependencies = Dependencies(self.bus, self._database, self.core.store)
 
     def readiness(self) -> list[str]:
         """Return what is missing, in words; nothing: ready."""
-        return self.missing if self.bus.is_connected else [*self.missing, "bus disconnected"]
+        return self._dependencies.missing()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Connect, wait for schema and store, serve. Whatever was started is undone by ``stack``, the last first."""
@@ -64,7 +58,7 @@ class ArtifactsService:
         stack.push_async_callback(self._database.close)
         await until_available(self.bus.connect, waits_for="bus")
         stack.push_async_callback(self.bus.close)
-        await until_available(self._check_schema, waits_for="database")
+        await until_available(lambda: SCHEMA.require(self._settings.workspace_databases), waits_for="database")
         stack.push_async_callback(self.core.counters.flush)
         stack.push_async_callback(self.core.store.close)
         await until_available(self.core.store.open, waits_for="store")
@@ -83,17 +77,15 @@ class ArtifactsService:
         await host.start()
         departures = Departures(self.core)
         await departures.listen()
-        for work in (
+        works = (
             LoopWatch().run(),
-            self._watch(),
+            self._dependencies.watch(),
             self.core.counters.run(),
             Sweep(self.core).run(),
             departures.run(),
             self.workspace_files.expiry.run(),
-        ):
-            task = asyncio.create_task(work)
-            task.add_done_callback(self._ended)
-            stack.callback(task.cancel)
+        )
+        keep_running(stack, works, self._on_fatal)
         # First when stopping: no new requests, while those that run still find everything they need.
         stack.push_async_callback(self.bus.stop_serving)
         await self._routes().serve(self.bus)
@@ -123,29 +115,6 @@ class ArtifactsService:
         self.workspace_files.add_to(routes)
         self._files.add_routes(routes)
         return routes
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Work that lasts as long as the process has ended: without it this replica is not what it seems."""
-        if not task.cancelled():
-            log.error("task_ended", exc_info=task.exception())
-            self._on_fatal("a background task failed")
-
-    async def _check_schema(self) -> None:
-        for url in database_urls(self._settings):
-            if not await is_current(url):
-                raise Unavailable("The database has not the current schema; run `hypha-artifacts migrate`")
-
-    async def _watch(self) -> None:
-        """Keep readiness true to the database and the store."""
-        while True:
-            missing = []
-            for dependency in (self._database, self.core.store):
-                try:
-                    await dependency.ping()
-                except HyphaError as error:
-                    missing.append(str(error))
-            self.missing = missing
-            await asyncio.sleep(_WATCH_INTERVAL_S)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:

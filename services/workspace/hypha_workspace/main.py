@@ -9,10 +9,10 @@ import structlog
 from hypha_common.audit import Audit
 from hypha_common.bus import Bus
 from hypha_common.db import Database
-from hypha_common.errors import HyphaError, Unavailable
+from hypha_common.errors import HyphaError
 from hypha_common.ids import MANAGER_ADDRESS
 from hypha_common.rpc.host import RoleHost
-from hypha_common.service_process import serve_replica, until_available
+from hypha_common.service_process import Dependencies, keep_running, serve_replica, until_available
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch
 
@@ -23,7 +23,7 @@ from .events import Events
 from .lifetime import Lifetime
 from .manager.providers import Providers
 from .manager.service import create_manager
-from .migrate import database_urls, is_current
+from .migrate import SCHEMA
 from .queues.service import TaskQueues
 from .registry.applications import Applications
 from .registry.resolver import Resolver
@@ -46,11 +46,11 @@ class WorkspaceService:
         self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
         self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
         self._on_fatal = on_fatal
-        self.missing = ["starting"]
+        self._dependencies = Dependencies(self.bus, self._database)
 
     def readiness(self) -> list[str]:
         """Return what is missing, in words; nothing: ready."""
-        return self.missing if self.bus.is_connected else [*self.missing, "bus disconnected"]
+        return self._dependencies.missing()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Connect, wait for the schema, serve. Whatever was started is undone by ``stack``, the last first."""
@@ -58,7 +58,7 @@ class WorkspaceService:
         stack.push_async_callback(self._database.close)
         await until_available(self.bus.connect, waits_for="bus")
         stack.push_async_callback(self.bus.close)
-        await until_available(self._check_schema, waits_for="database")
+        await until_available(lambda: SCHEMA.require(self._settings.workspace_databases), waits_for="database")
         settings, stores, events = self._settings, Stores.of(self._database, self._settings), Events(self.bus)
         lifetime = Lifetime(
             stores, events, self.bus, grace_s=settings.workspace_unload_grace_period,
@@ -90,10 +90,8 @@ class WorkspaceService:
         stack.push_async_callback(host.close)
         await host.start()
         stack.callback(queues.drain)  # before the host waits for the calls that run
-        for work in (lifetime.run(), LoopWatch().run(), _keep_counting(lifetime), self._watch_database()):
-            task = asyncio.create_task(work)
-            task.add_done_callback(self._ended)
-            stack.callback(task.cancel)
+        works = (lifetime.run(), LoopWatch().run(), _keep_counting(lifetime), self._dependencies.watch())
+        keep_running(stack, works, self._on_fatal)
         # First when stopping: no new requests, while those that run still find everything they need.
         stack.push_async_callback(self.bus.stop_serving)
         connections = Connections(
@@ -101,27 +99,6 @@ class WorkspaceService:
         )
         await connections.serve(settings.partition_heads())
         await self.bus.flush()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Work that lasts as long as the process has ended: without it this replica is not what it seems."""
-        if not task.cancelled():
-            log.error("task_ended", exc_info=task.exception())
-            self._on_fatal("a background task failed")
-
-    async def _check_schema(self) -> None:
-        for url in database_urls(self._settings):
-            if not await is_current(url):
-                raise Unavailable("The database has not the current schema; run `hypha-workspace migrate`")
-
-    async def _watch_database(self) -> None:
-        """Keep readiness true to the database."""
-        while True:
-            try:
-                await self._database.ping()
-                self.missing = []
-            except HyphaError as error:
-                self.missing = [str(error)]
-            await asyncio.sleep(2.0)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ STOP_TIMEOUT_S = 5.0
 RCLONE_MARK = ".hypha-rclone"  # in a folder that rclone has served: MinIO would not see its files
 
 
-class ObjectStore:
+class ObjectStore(ABC):
     """
     An S3 store on this machine: :meth:`prepare`, then run :meth:`program`, :meth:`close` when that has ended.
 
@@ -97,8 +98,9 @@ class ObjectStore:
             self._temporary.cleanup()
             self._temporary = None
 
+    @abstractmethod
     def program(self) -> Program:
-        raise NotImplementedError
+        """Return what to run."""
 
     async def ready(self, pid: int | None) -> bool:
         """Tell whether it answers; ``pid`` does not matter."""

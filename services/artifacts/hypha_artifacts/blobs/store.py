@@ -2,58 +2,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import BadRequest, HyphaError, NotFound, Unavailable
 
+from .client import s3_client, translated
 from .cors import allow_browsers
 from .sigv4 import Credentials, presign
+from .stored import Page, Part, StoredBlob
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
     from hypha_common.settings import Settings
 
-__all__ = ["BlobStore", "Page", "Part", "StoredBlob"]
+__all__ = ["BlobStore"]
 
 _MAX_DELETED_AT_ONCE = 1000  # of DeleteObjects
 _MAX_STREAMS = 100
 _READ_BUFFER_BYTES = 128 * 1024
 _PATIENCE_S = 300  # without a word, while the store copies: 5 GiB at 17 MB/s
 _INTERNAL_EXPIRES_S = 3600  # of addresses that only our processes see
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlob:
-    """What the store says of an object."""
-
-    key: str
-    size: int
-    etag: str  # without quotes
-    modified_at: float  # Unix time, seconds
-    content_type: str | None = None  # None in listings
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Part of a listing; ``next`` is where it goes on, empty where it does not."""
-
-    objects: list[StoredBlob]
-    folders: list[str]  # prefixes up to and with the delimiter
-    next: str
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a multipart upload."""
-
-    number: int
-    size: int
-    etag: str  # without quotes
-    modified_at: float  # Unix time, seconds
 
 
 class BlobStore:
@@ -78,7 +49,7 @@ class BlobStore:
     async def open(self) -> None:
         """Make the client, and the bucket where it is missing. Raises Unavailable."""
         if self._client is None:
-            self._client = await self._stack.enter_async_context(_client_for(self.endpoint, self.credentials))
+            self._client = await self._stack.enter_async_context(s3_client(self.endpoint, self.credentials))
         await self._ensure_bucket()
 
     async def allow_browsers(self) -> None:
@@ -91,13 +62,13 @@ class BlobStore:
 
     async def ping(self) -> None:
         """Raise Unavailable unless the store answers."""
-        with _translated():
+        with translated():
             await self._client.head_bucket(Bucket=self.bucket)
 
     async def head(self, key: str) -> StoredBlob | None:
         """Return what there is at a key, or None."""
         try:
-            with _translated():
+            with translated():
                 found = await self._client.head_object(Bucket=self.bucket, Key=key)
         except NotFound:
             return None
@@ -115,7 +86,7 @@ class BlobStore:
             return b""
         last = "" if size is None else str(first + size - 1)
         ranged = {"Range": f"bytes={first}-{last}"} if first or size is not None else {}
-        with _translated():
+        with translated():
             answer = await self._client.get_object(Bucket=self.bucket, Key=key, **ranged)
             async with answer["Body"] as body:
                 data: bytes = await body.read()
@@ -134,7 +105,7 @@ class BlobStore:
             return
         left = size
         # Not by the S3 client: it takes several times as long to make a request, and archives are of many small files.
-        with _translated():
+        with translated():
             async with self._plain_http().get(
                 URL(self.address("GET", key), encoded=True), headers={"Range": f"bytes={first}-{first + size - 1}"}
             ) as answer:
@@ -149,7 +120,7 @@ class BlobStore:
 
     async def write(self, key: str, data: bytes, *, content_type: str) -> StoredBlob:
         """Store a small object."""
-        with _translated():
+        with translated():
             answer = await self._client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, ContentLength=len(data)
             )
@@ -159,7 +130,7 @@ class BlobStore:
         """Copy an object inside the store. Raises NotFound."""
         client = await self._patiently()
         try:
-            with _translated():
+            with translated():
                 await client.copy_object(
                     Bucket=self.bucket, Key=target, CopySource={"Bucket": self.bucket, "Key": source}
                 )
@@ -173,7 +144,7 @@ class BlobStore:
         """Delete objects; what is not there is no error. Raises Unavailable where one could not be deleted."""
         for start in range(0, len(keys), _MAX_DELETED_AT_ONCE):
             objects = [{"Key": key} for key in keys[start : start + _MAX_DELETED_AT_ONCE]]
-            with _translated():
+            with translated():
                 answer = await self._client.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
                 )
@@ -183,7 +154,7 @@ class BlobStore:
     async def list(self, prefix: str, *, after: str = "", page: int = 1000) -> AsyncIterator[StoredBlob]:
         """Yield the objects below a prefix, sorted by key."""
         while True:
-            with _translated():
+            with translated():
                 answer = await self._client.list_objects_v2(
                     Bucket=self.bucket, Prefix=prefix, StartAfter=after, MaxKeys=page
                 )
@@ -213,7 +184,7 @@ class BlobStore:
         """
         wanted: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": limit}
         wanted |= {"Delimiter": delimiter} if delimiter else {}
-        with _translated():
+        with translated():
             if marker is None:
                 wanted |= {"StartAfter": after} if after else {}
                 wanted |= {"ContinuationToken": token} if token else {}
@@ -231,7 +202,7 @@ class BlobStore:
 
     async def begin_upload(self, key: str, *, content_type: str) -> str:
         """Begin a multipart upload and return the store's id of it."""
-        with _translated():
+        with translated():
             answer = await self._client.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=content_type)
         upload_id: str = answer["UploadId"]
         return upload_id
@@ -240,7 +211,7 @@ class BlobStore:
         """Join parts, (number, etag) each, and return the object's etag. Raises BadRequest where they do not fit."""
         listed = [{"PartNumber": number, "ETag": etag} for number, etag in parts]
         client = await self._patiently()
-        with _translated():
+        with translated():
             answer = await client.complete_multipart_upload(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}
             )
@@ -248,7 +219,7 @@ class BlobStore:
 
     async def parts(self, key: str, upload_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Part]:
         """Return parts of an upload that have arrived, those with numbers above ``after``. Raises NotFound."""
-        with _translated():
+        with translated():
             answer = await self._client.list_parts(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumberMarker=after, MaxParts=limit
             )
@@ -260,7 +231,7 @@ class BlobStore:
     async def abort_upload(self, key: str, upload_id: str) -> None:
         """Forget the parts of an upload; one that is not known is no error."""
         try:
-            with _translated():
+            with translated():
                 await self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
         except NotFound:
             return
@@ -269,7 +240,7 @@ class BlobStore:
         """Yield key, id and Unix time of the beginning of each multipart upload below a prefix that has not ended."""
         markers: dict[str, str] = {}
         while True:
-            with _translated():
+            with translated():
                 answer = await self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix, **markers)
             for upload in answer.get("Uploads", ()):
                 yield upload["Key"], upload["UploadId"], upload["Initiated"].timestamp()
@@ -308,7 +279,7 @@ class BlobStore:
         query = [("partNumber", str(number)), ("uploadId", upload_id)]
         address = URL(self.address("PUT", target, query=query), encoded=True)
         piece = self.stream(source, first=first, size=size) if size else b""
-        with _translated():
+        with translated():
             async with self._plain_http().put(address, data=piece, headers={"content-length": str(size)}) as answer:
                 if answer.status == 404:
                     raise NotFound("The store does not know this upload")
@@ -324,7 +295,7 @@ class BlobStore:
         if found is None:
             raise NotFound("The store has no such object")
         address, headers = URL(self.address("PUT", target), encoded=True), {"content-length": str(found.size)}
-        with _translated():
+        with translated():
             async with self._plain_http().put(
                 address, data=self.stream(source, size=found.size), headers=headers
             ) as answer:
@@ -334,7 +305,7 @@ class BlobStore:
     async def _patiently(self) -> Any:
         async with self._making_patient:
             if self._patient is None:
-                patient = _client_for(self.endpoint, self.credentials, read_timeout_s=_PATIENCE_S)
+                patient = s3_client(self.endpoint, self.credentials, read_timeout_s=_PATIENCE_S)
                 self._patient = await self._stack.enter_async_context(patient)
         return self._patient
 
@@ -355,12 +326,12 @@ class BlobStore:
 
     async def _ensure_bucket(self) -> None:
         try:
-            with _translated():
+            with translated():
                 await self._client.head_bucket(Bucket=self.bucket)
         except HyphaError:
             # Whoever may not ask may still be allowed to write.
             try:
-                with _translated():
+                with translated():
                     await self._client.create_bucket(Bucket=self.bucket)
             except BadRequest as error:
                 if "BucketAlready" not in str(error) and "BucketNameUnavailable" not in str(error):
@@ -378,72 +349,3 @@ def _check_piece(status: int, *, is_piece: bool) -> None:
 def _listed(entry: dict[str, Any]) -> StoredBlob:
     etag = entry.get("ETag", "").strip('"')
     return StoredBlob(entry["Key"], entry["Size"], etag, entry["LastModified"].timestamp())
-
-
-def _client_for(endpoint: str, credentials: Credentials, *, read_timeout_s: float = 30) -> Any:
-    from aiobotocore.config import AioConfig
-    from aiobotocore.session import get_session
-
-    session = get_session()
-    context = session.create_client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id=credentials.access_key_id,
-        aws_secret_access_key=credentials.secret_access_key,
-        region_name=credentials.region,
-        config=AioConfig(
-            signature_version="s3v4",
-            s3={"addressing_style": "path"},
-            # Not every store knows the checksums that botocore sends by default, and some break on them.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            max_pool_connections=100,
-            connect_timeout=3,
-            read_timeout=read_timeout_s,
-            retries={"mode": "standard", "total_max_attempts": 3},
-        ),
-    )
-    return _without_expect(context)
-
-
-class _without_expect:  # noqa: N801  # a context manager, used as a function
-    """
-    Drops ``Expect: 100-continue``, which botocore sends with every body.
-
-    A store that refuses early never says "continue", and the client would wait for ever.
-
-    """
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    async def __aenter__(self) -> Any:
-        from botocore.handlers import add_expect_header
-
-        client = await self._context.__aenter__()
-        client.meta.events.unregister("before-call.s3", add_expect_header)
-        return client
-
-    async def __aexit__(self, *error: Any) -> None:
-        await self._context.__aexit__(*error)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn failures of the store into errors of ours; what they say of keys and buckets stays here."""
-    from aiohttp import ClientError as TransportError
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        answer = error.response
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        code = str(answer.get("Error", {}).get("Code", ""))
-        if status == 404 or code in ("NoSuchKey", "NoSuchUpload", "404"):
-            raise NotFound(f"The store has no such object ({code})") from None
-        if status >= 500 or status in (429, 403):
-            raise Unavailable(f"The store failed: {code or status}") from error
-        raise BadRequest(f"The store refused: {code}") from None
-    except (TimeoutError, BotoCoreError, TransportError, OSError) as error:
-        raise Unavailable(f"The store is not available: {type(error).__name__}") from error
