@@ -9,13 +9,14 @@ import pytest
 
 from tests.fixtures.browser import browser, client_page, page_url
 from tests.fixtures.clients import connect
-from tests.fixtures.clusters import cluster, limited_cluster, start_cluster, two_gateways
+from tests.fixtures.clusters import apps_cluster, cluster, limited_cluster, start_cluster, two_gateways
 from tests.fixtures.oidc import oidc_hub, oidc_server, start_oidc_server
 from tests.fixtures.people import person
 from tests.fixtures.scripts import node_modules, start_script
 from tests.fixtures.unharmed import unharmed
 
 __all__ = [
+    "apps_cluster",
     "browser",
     "client_page",
     "cluster",

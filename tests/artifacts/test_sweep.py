@@ -11,11 +11,11 @@ import pytest
 from hypha_artifacts.core import Core
 from hypha_artifacts.files import BlobRows
 from hypha_artifacts.keeping import loose
-from hypha_artifacts.keeping.lease import Lease, LeaseLost
 from hypha_artifacts.keeping.orphans import remove_orphans
-from hypha_artifacts.keeping.sweep import LEASE, Sweep
+from hypha_artifacts.keeping.sweep import LEASE, LEASES, Sweep
 from hypha_common.db import Shard
 from hypha_common.errors import Conflict, Unavailable
+from hypha_common.lease import Lease, LeaseLost
 
 from .kept_rows import WORKSPACE, commit_files, key_of, loose_blob, make_artifact, stage_file
 
@@ -82,7 +82,7 @@ async def test_the_grace_period_is_kept(core: Core) -> None:
 async def test_a_killed_pass_is_finished_by_the_next(core: Core) -> None:
     """Stopped after the rows, and after the objects; the dead process's lease has to run out first."""
     first = await key_of(core, WORKSPACE, await loose_blob(core, WORKSPACE, "x", "1", b"1"))
-    lease = await Lease.take(shard_of(core), LEASE, "killed")
+    lease = await Lease.take(shard_of(core), LEASES, LEASE, "killed")
     assert lease is not None
     assert (await loose.bury(lease, grace=AT_ONCE)).dropped == 1
     assert await object_there(core, first)  # killed here
@@ -93,7 +93,7 @@ async def test_a_killed_pass_is_finished_by_the_next(core: Core) -> None:
     assert not await object_there(core, first)
 
     second = await key_of(core, WORKSPACE, await loose_blob(core, WORKSPACE, "x", "2", b"2"))
-    lease = await Lease.take(shard_of(core), LEASE, "killed")
+    lease = await Lease.take(shard_of(core), LEASES, LEASE, "killed")
     assert lease is not None
     await loose.bury(lease, grace=AT_ONCE)
     assert second is not None
@@ -105,17 +105,17 @@ async def test_a_killed_pass_is_finished_by_the_next(core: Core) -> None:
 
 async def test_one_that_lost_its_lease_writes_nothing(core: Core) -> None:
     blob = await loose_blob(core, WORKSPACE, "x", "late", b"1")
-    late = await Lease.take(shard_of(core), LEASE, "late")
+    late = await Lease.take(shard_of(core), LEASES, LEASE, "late")
     assert late is not None
     await shard_of(core).execute("UPDATE artifact_leases SET expires_at = now() WHERE name = $1", LEASE)
-    other = await Lease.take(shard_of(core), LEASE, "other")
+    other = await Lease.take(shard_of(core), LEASES, LEASE, "other")
     assert other is not None
     assert other.epoch == late.epoch + 1
     with pytest.raises(LeaseLost):
         await loose.bury(late, grace=AT_ONCE)
     await late.release()  # not the other's
-    assert await Lease.take(shard_of(core), LEASE, "third") is None
-    third = await Lease.take(shard_of(core), LEASE, "third", seize=True)  # as an operator does
+    assert await Lease.take(shard_of(core), LEASES, LEASE, "third") is None
+    third = await Lease.take(shard_of(core), LEASES, LEASE, "third", seize=True)  # as an operator does
     assert third is not None
     with pytest.raises(LeaseLost):
         await other.save("x")

@@ -182,7 +182,7 @@ def _runs(process: psutil.Process) -> bool:
 
 def _role(command: Sequence[str]) -> str:
     words = " ".join(command)
-    for name in ("gateway", "auth", "workspace", "artifacts"):
+    for name in ("apps", "artifacts", "auth", "browser_worker", "gateway", "workspace"):
         if f"-m hypha_{name} " in words:
             return name
     if "-m hypha.startup " in words:

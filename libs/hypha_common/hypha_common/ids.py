@@ -8,12 +8,14 @@ from .errors import BadRequest
 
 __all__ = [
     "ANONYMOUS_WORKSPACE",
+    "APP_CLIENT_PREFIX",
     "DEFAULT_SERVER_ID",
     "HTTP_CLIENT_PREFIX",
     "MANAGER_ADDRESS",
     "MANAGER_ID",
     "PUBLIC_WORKSPACE",
     "ROLE_CLIENTS",
+    "ROLE_SENDER_PREFIX",
     "ROOT_WORKSPACE",
     "Address",
     "ServiceId",
@@ -47,6 +49,12 @@ _ROLE_WORKSPACES = frozenset((PUBLIC_WORKSPACE, ROOT_WORKSPACE))
 
 # What gateways call as for HTTP requests; answers come to that id, so no connection may have it.
 HTTP_CLIENT_PREFIX = "client-http-"
+
+# What a replica of a role calls as where it must be of the callee's workspace; answers come to that id, too.
+ROLE_SENDER_PREFIX = "client-role-"
+
+# Client ids of apps that the apps service started; nobody else gets a token for one.
+APP_CLIENT_PREFIX = "_rapp_"
 
 MAX_ID_BYTES = 255
 
@@ -105,7 +113,7 @@ def check_client_id(client_id: object) -> str:
         raise BadRequest("A client id is required")
     too_long = len(client_id.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES
     strange = any(c in client_id for c in "/*:@") or _CONTROL.search(client_id) or not is_text(client_id)
-    if too_long or strange or client_id.startswith(HTTP_CLIENT_PREFIX):
+    if too_long or strange or client_id.startswith((HTTP_CLIENT_PREFIX, ROLE_SENDER_PREFIX)):
         shown = client_id if len(client_id) <= 64 else client_id[:64] + "…"
         raise BadRequest(f"Invalid client id: {shown}")
     return client_id

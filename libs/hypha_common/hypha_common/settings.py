@@ -20,9 +20,11 @@ __all__ = ["OPTIONS", "Partitions", "Settings", "unknown_environment"]
 _GATEWAY = ("gateway", "server")
 _AUTH = ("auth", "server")
 _WORKSPACE = ("workspace", "server")
-_STORES = ("artifacts", "auth", "workspace", "server")
-_STATUS = ("artifacts", "auth", "startup", "workspace", "server")
+_STORES = ("apps", "artifacts", "auth", "workspace", "server")
+_STATUS = ("apps", "artifacts", "auth", "browser-worker", "startup", "workspace", "server")
 _FILES = ("artifacts", "server")
+_APPS = ("apps", "server")
+_BROWSER = ("browser-worker", "server")
 _STARTUP = ("startup", "server")
 _SERVER = ("server",)
 
@@ -237,6 +239,36 @@ class Settings:
         "", "how gateways reach that port; default http://<artifacts_host>:<port>", roles=_FILES, check=checks.http_url
     )
 
+    # Apps that run on this server.
+    enable_server_apps: bool = option(
+        False, "apps that run on this server: starts the apps service and browser workers", roles=_SERVER
+    )
+    activity_check_interval: float = option(
+        10.0, "seconds between two looks for apps that nobody uses", roles=_APPS, minimum=0.1,
+        environment=("ACTIVITY_CHECK_INTERVAL",),
+    )  # fmt: skip
+    max_apps_per_workspace: int = option(100, "apps that run at the same time in one workspace", roles=_APPS, minimum=1)
+    worker_grace_period: float = option(
+        5.0, "seconds that a worker may be away until the apps that it runs count as ended", roles=_APPS, minimum=0
+    )
+    browser_executable: str = option(
+        "", "Chromium that apps run in; default: one on the path, else the one that Playwright installed",
+        roles=_BROWSER,
+    )  # fmt: skip
+    max_browser_sessions: int = option(20, "apps at the same time in one browser worker", roles=_BROWSER, minimum=1)
+    max_browser_memory: int = option(
+        4096, "MiB that a browser may take; beyond it is replaced as soon as no app runs in it", roles=_BROWSER,
+        minimum=256,
+    )  # fmt: skip
+    in_docker: bool = option(
+        False, "apps run in a browser without its own sandbox, as containers need it that allow no user namespaces",
+        roles=_BROWSER,
+    )  # fmt: skip
+    pyodide_url: str = option(
+        "", "folder with pyodide.js and its packages, for web-python apps; default: its public distribution",
+        roles=_BROWSER, check=checks.http_url,
+    )  # fmt: skip
+
     # What it tells.
     log_level: str = option(
         "WARNING",
@@ -266,8 +298,8 @@ class Settings:
         False, "no startup function authenticates users any more, whatever one registered before", roles=("auth",)
     )
     gateway_url: str = option(
-        "", "address of a gateway for startup functions; default public_base_url", roles=("startup",),
-        check=checks.http_url,
+        "", "address of a gateway for startup functions and workers; default public_base_url",
+        roles=("apps", "startup"), check=checks.http_url,
     )  # fmt: skip
 
     # The embedded cluster (python -m hypha.server).
@@ -279,6 +311,9 @@ class Settings:
     workspace_replicas: int = option(1, "replicas of the workspace service", roles=_SERVER, minimum=1)
     auth_replicas: int = option(1, "replicas of the auth service", roles=_SERVER, minimum=1)
     artifacts_replicas: int = option(1, "replicas of the artifacts service", roles=_SERVER, minimum=1)
+    apps_replicas: int = option(1, "replicas of the apps service", roles=_SERVER, minimum=1)
+    browser_workers: int = option(1, "browser workers; 0: apps in browsers run elsewhere", roles=_SERVER, minimum=0)
+    disable_inprocess_browser_worker: bool = option(False, "the same as browser_workers 0", roles=_SERVER)
     start_minio_server: bool = option(False, "start an S3 server on this machine, at minio_port", roles=_SERVER)
     minio_workdir: str = option("", "folder where that server keeps its files; default: a temporary one", roles=_SERVER)
     minio_port: int = option(9000, "port of that server", roles=_SERVER, check=checks.port)

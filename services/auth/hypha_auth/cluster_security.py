@@ -17,6 +17,7 @@ from .blocking import BlockVerbs
 from .custom_auth import CustomTokens
 from .custom_registry import CustomAuthRegistry
 from .custom_repository import CustomAuthRow
+from .instances import InstanceTokens
 from .key_making import Sealer
 from .key_repository import KeyRows
 from .key_ring import KeyRing
@@ -65,6 +66,9 @@ class ClusterSecurity:
             external=external,
             custom=self.custom,
         )
+        self._instances = InstanceTokens(
+            self.codec, self.verbs.refuse, self.audit, reconnection_life_s=settings.reconnection_token_life_time
+        )
         self._blocking = BlockVerbs(rows=self._blocks, announcer=self.announcer, audit=self.audit)
         self.source = SecurityVerbs(
             revoked=self._revoked, blocks=self._blocks, ring=self.ring, audit=self._events, custom=custom_row
@@ -85,7 +89,7 @@ class ClusterSecurity:
 
     async def serve(self) -> None:
         """Answer the verbs of other services."""
-        for verbs in (self.source, self.verbs, self._blocking):
+        for verbs in (self.source, self.verbs, self._instances, self._blocking):
             await verbs.serve(self._bus)
 
     async def stop(self) -> None:

@@ -113,9 +113,7 @@ class AuthVerbs:
             raise BadRequest(text) from None
         _check_may_revoke(caller, verified)
         token_id, until = revocation_of(verified, self._reconnection_life_s)
-        await self._rows.add(token_id, until, caller.id)
-        self._revoked.add([(token_id, until)])
-        self._announcer.revoked([(token_id, until)])
+        await self.refuse(token_id, until, caller.id)
         log.info("token_revoked", user=caller.id, subject=verified.principal.id, token_id=verified.token_id)
         subject = verified.principal.id
         workspace = verified.workspace or ""
@@ -167,13 +165,17 @@ class AuthVerbs:
             return None
         return await self._external(token)
 
+    async def refuse(self, token_id: str, until: float, user_id: str) -> None:
+        """Refuse a token and what descends from it, from now on everywhere, until that Unix time."""
+        await self._rows.add(token_id, until, user_id)
+        self._revoked.add([(token_id, until)])
+        self._announcer.revoked([(token_id, until)])
+
     async def revoke_origin(self, origin: str, user_id: str) -> None:
         """Refuse, from now on everywhere, all tokens that descend from one login."""
         # A token that the login handed on at its end, and the reconnection token of a connection made with that.
         until = time.time() + LOGIN_LIFE_S + MAX_HANDED_LIFE_S + self._reconnection_life_s
-        await self._rows.add(origin, until, user_id)
-        self._revoked.add([(origin, until)])
-        self._announcer.revoked([(origin, until)])
+        await self.refuse(origin, until, user_id)
         log.info("login_revoked", user=user_id)
         self._audit.record("token_revoked", user=user_id, subject=user_id, token_id=origin)
 

@@ -65,6 +65,7 @@ class Connections:
             "announce": self.announce,
             "resolve": self.resolve,
             "info": self.info,
+            "instances": self.instances,
         }
         for verb, handler in verbs.items():
             await self._bus.serve(_ROLE, verb, handler)
@@ -175,6 +176,17 @@ class Connections:
         if function := message.get("function"):
             return {**found, "leaf": find_in_schema(info.get("service_schema"), function)}
         return {**info, **found}
+
+    async def instances(self, message: Message) -> Message:
+        """
+        Tell which clients are connected: ``{workspace, clients: [id]}`` -> ``{client id: [ServiceInfo]}``.
+
+        For the apps service, which holds what it believes against what is.
+
+        """
+        workspace = message["workspace"]
+        connected = await self._stores.clients.present(workspace, message["clients"])
+        return {client: await self._stores.services.of_client(workspace, client) for client in connected}
 
     async def info(self, message: Message) -> Message:
         """Return the WorkspaceInfo of ``{workspace, user}``; environment variables only to those who may write."""

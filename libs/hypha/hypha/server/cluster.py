@@ -37,6 +37,15 @@ _START_TIMEOUT_S = 60.0
 _POLL_S = 0.02
 _STOP_SLACK_S = 10.0
 _SPARE_CONNECTIONS = 20
+_STOP_ORDER = (
+    ("startup",),
+    ("browser-worker",),
+    ("apps",),
+    ("gateway",),
+    ("artifacts",),
+    ("auth", "workspace"),
+    ("nats", "postgres", "s3"),
+)
 _LOG_TAIL_BYTES = 2000
 # No password of a store: startup functions are not our code.
 _FOR_STARTUP = frozenset(
@@ -116,7 +125,7 @@ class Cluster:
 
     async def stop(self) -> None:
         """Stop everything, in the order in which parts need each other."""
-        for prefixes in (("startup",), ("gateway",), ("artifacts",), ("auth", "workspace"), ("nats", "postgres", "s3")):
+        for prefixes in _STOP_ORDER:
             children = [child for child in self._children if child.program.name.startswith(prefixes)]
             await asyncio.gather(*(child.stop() for child in children))
         self._children.clear()
@@ -137,6 +146,8 @@ class Cluster:
             else:
                 check_free(settings.host, settings.port, self._gateways)
         plan = plan_storage(settings)
+        if settings.enable_server_apps and plan.kind is StorageKind.NONE:
+            raise ConfigurationError("Server apps need storage: enable_server_apps cannot go with disable_s3")
         secrets = self._data.open()
         if not settings.jwt_secret:
             settings = settings.replace(jwt_secret=secrets.jwt_secret)
@@ -154,6 +165,7 @@ class Cluster:
             settings = settings.replace(disable_s3=True)
         if not settings.database_url:
             services = settings.auth_replicas + settings.workspace_replicas + settings.artifacts_replicas
+            services += settings.apps_replicas if settings.enable_server_apps else 0
             self._postgres = PostgresServer(
                 self._data,
                 secrets.postgres_password,
@@ -197,7 +209,8 @@ class Cluster:
 
     async def _start_services(self) -> None:
         files = [] if self.settings.disable_s3 else self._service("artifacts", self.settings.artifacts_replicas)
-        await _all(self._start_all(files), self._start_workspace_and_others())
+        apps = self._service("apps", self.settings.apps_replicas) if self.settings.enable_server_apps else []
+        await _all(self._start_all(files), self._start_all(apps), self._start_workspace_and_others())
 
     async def _start_workspace_and_others(self) -> None:
         # The workspace service first: auth registers services there, and would wait half a second for a second try.

@@ -11,7 +11,7 @@ from hypha_common.errors import ConfigurationError
 
 __all__ = ["fingerprint", "migrate"]
 
-_SERVICES = ("hypha_artifacts", "hypha_auth", "hypha_workspace")
+_SERVICES = ("hypha_apps", "hypha_artifacts", "hypha_auth", "hypha_workspace")
 
 
 def fingerprint() -> str:

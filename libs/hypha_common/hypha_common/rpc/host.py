@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -8,9 +9,10 @@ import structlog
 
 from hypha_common.envelope import Kind, answer, call, frame, open_envelope
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, ROOT_WORKSPACE, Address, role_of
+from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, ROLE_SENDER_PREFIX, ROOT_WORKSPACE, Address, role_of
 from hypha_common.roll_call import answer_roll_call
 from hypha_common.subjects import (
+    client_frames,
     decode_token,
     encode_token,
     no_responders_prefix,
@@ -29,6 +31,7 @@ __all__ = ["RoleHost"]
 log = structlog.get_logger()
 
 ANNOUNCE_INTERVAL_S = 5.0
+MAX_SENDERS = 4096
 RETRY_S = 0.5  # while the workspace role is away, as it is when a cluster starts
 
 
@@ -86,6 +89,7 @@ class RoleHost:
         self._undeliverable_prefix = no_responders_prefix(bus.instance)
         self._shared: list[Any] = []
         self._pinned: Any = None
+        self._senders: OrderedDict[str, Any] = OrderedDict()  # subscriptions by workspace
         self._announcing: list[asyncio.Task[None]] = []
         self._probing: asyncio.Task[None] | None = None
         client = next((client for client, named in ROLE_CLIENTS.items() if named == role), None)
@@ -104,6 +108,25 @@ class RoleHost:
         if not at and self.address is not None:
             at = [self.address]
         self.peer.add_service(service, addresses=at)
+
+    async def sender_in(self, workspace: str) -> Address:
+        """
+        Return an address of this replica in ``workspace``, to call from: protected services serve their own workspace.
+
+        Answers to it, and calls of what was an argument, reach this replica alone. The least recently used addresses
+        are given up.
+
+        """
+        address = Address(workspace, f"{ROLE_SENDER_PREFIX}{self._bus.instance}")
+        if workspace in self._senders:
+            self._senders.move_to_end(workspace)
+            return address
+        # Interest reaches the bus before any call that is published after it, on the same connection.
+        subscription = await self._bus.subscribe(client_frames(workspace, address.client), self._receive)
+        self._senders[workspace] = subscription
+        if len(self._senders) > MAX_SENDERS:
+            self._bus.unsubscribe(self._senders.popitem(last=False)[1])
+        return address
 
     async def start(self) -> None:
         """Begin to take calls; returns when the bus knows it."""
@@ -137,6 +160,8 @@ class RoleHost:
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.wait([self._probing])
+        while self._senders:
+            self._bus.unsubscribe(self._senders.popitem()[1])
         if self._pinned is not None:
             self._bus.unsubscribe(self._pinned)
             self._pinned = None
@@ -156,6 +181,8 @@ class RoleHost:
         return {}
 
     def _receive(self, subject: str, reply: str, payload: bytes) -> None:
+        if not payload:
+            return  # somebody asks whether this address exists
         try:
             envelope = open_envelope(payload)
             gateway = envelope.source if envelope.kind is Kind.CALL else ""

@@ -9,8 +9,8 @@ from hypha_common.errors import NotFound
 if TYPE_CHECKING:
     from hypha_artifacts.workspaces import Workspaces
     from hypha_common.db import Shard
+    from hypha_common.lease import Lease
 
-    from .lease import Lease
 
 __all__ = ["drop_departed"]
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from .lease import Lease
-
 if TYPE_CHECKING:
     from hypha_common.db import Shard
+    from hypha_common.lease import Lease
 
 __all__ = ["Buried", "DeadObject", "bury", "count_due", "dead_objects", "expire_uploads", "forget", "put_off"]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hypha_artifacts.blobs.layout import ARTIFACTS_PREFIX
+from hypha_common.lease import Lease
 
-from .lease import Lease
+from .sweep import LEASES
 
 if TYPE_CHECKING:
     from hypha_artifacts.blobs import StoredBlob
@@ -38,7 +39,7 @@ async def remove_orphans(core: Core, *, grace_s: float, holder: str, dry_run: bo
 
     """
     shards = core.database.all()
-    lease = await Lease.take(shards[0], _LEASE, holder, seize=True)
+    lease = await Lease.take(shards[0], LEASES, _LEASE, holder, seize=True)
     assert lease is not None
     found: Counter[str] = Counter(orphan=0, orphan_bytes=0, listed=0)
     try:

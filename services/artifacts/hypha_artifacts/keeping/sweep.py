@@ -11,10 +11,10 @@ import structlog
 
 from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.ids import new_id
+from hypha_common.lease import Lease, LeaseLost
 
 from . import loose, metrics
 from .departed import drop_departed
-from .lease import Lease, LeaseLost
 from .loose import DeadObject
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from hypha_artifacts.core import Core
     from hypha_common.db import Shard
 
-__all__ = ["LEASE", "Sweep"]
+__all__ = ["LEASE", "LEASES", "Sweep"]
 
 log = structlog.get_logger(__name__)
 
+LEASES = "artifact_leases"  # the table
 LEASE = "sweep"
 _EXPIRY_SLACK = timedelta(seconds=60)  # whoever completes an upload at the last moment is not cut off
 
@@ -78,7 +79,7 @@ class Sweep:
         Kinds: ``artifact``, ``upload``, ``object`` were removed, ``in_use`` is referred to, ``stuck`` is still stored.
 
         """
-        lease = await Lease.take(shard, LEASE, self.holder, seize=seize)
+        lease = await Lease.take(shard, LEASES, LEASE, self.holder, seize=seize)
         if lease is None:
             return None
         swept: Counter[str] = Counter()

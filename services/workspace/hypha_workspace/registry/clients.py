@@ -47,6 +47,7 @@ _RESTORE = """
         WHERE c.generation < excluded.generation
     RETURNING c.workspace, c.client_id
 """
+_PRESENT = "SELECT client_id FROM clients WHERE workspace = $1 AND client_id = ANY($2::text[])"
 _CURRENT = """
     SELECT workspace, client_id, generation FROM clients
     WHERE (workspace, client_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
@@ -95,6 +96,11 @@ class Clients:
             workspace, client_id,
         )  # fmt: skip
         return None if row is None else ClientRow.from_row(row)
+
+    async def present(self, workspace: str, client_ids: Iterable[str]) -> list[str]:
+        """Return those of the clients that are connected."""
+        rows = await self._database.for_workspace(workspace).fetch(_PRESENT, workspace, list(client_ids))
+        return [row["client_id"] for row in rows]
 
     async def in_workspace(self, workspace: str) -> list[ClientRow]:
         """Return the connected clients of a workspace, oldest first; clients that stand for roles are among them."""

@@ -217,6 +217,12 @@ class Services:
         infos = await self._stored(self._database.for_workspace(query.workspace), where)
         return b"".join((_array_head(len(infos)), *infos))
 
+    async def of_client(self, workspace: str, client_id: str) -> list[ServiceInfo]:
+        """Return the services that a client registered, oldest first."""
+        where = Conditions()
+        _locate(where, workspace, client_id, "*")
+        return await self._listed(self._database.for_workspace(workspace), where)
+
     async def announce(
         self, workspace: str, client_id: str, gateway: str, user: Mapping[str, Any], infos: list[ServiceInfo]
     ) -> None:

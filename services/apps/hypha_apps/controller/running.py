@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hypha_apps.session import Session, Status
+from hypha_apps.starting import StartRequest
+from hypha_common.errors import BadRequest, NotFound
+from hypha_common.ids import Address, ServiceId
+from hypha_common.principal import Permission, authorize
+from hypha_common.rpc.caller import Caller
+from hypha_common.rpc.service import rpc_method
+
+if TYPE_CHECKING:
+    from hypha_apps.core import Core
+    from hypha_apps.starting import Starter
+    from hypha_apps.stopping import Stopper
+
+__all__ = ["RunningMethods"]
+
+
+class RunningMethods:
+    """Starts and stops apps, and tells about those that run (contract 03 §1.6, §1.7)."""
+
+    def __init__(self, core: Core, starter: Starter, stopper: Stopper) -> None:
+        self._core = core
+        self._starter = starter
+        self._stopper = stopper
+
+    @rpc_method
+    async def start(
+        self,
+        app_id: str,
+        timeout: float | None = None,
+        version: str | None = None,
+        wait_for_service: str | bool | None = None,
+        stop_after_inactive: float | None = None,
+        stage: bool = False,
+        progress_callback: Callable[..., Any] | None = None,
+        additional_kwargs: dict[str, Any] | None = None,
+        worker_id: str | None = None,
+        worker_selection_mode: str | None = None,
+        detached: bool = False,
+        *,
+        context: Caller,
+    ) -> dict[str, Any]:
+        """
+        Start an installed app and return its session: `id`, `app_id`, `client_id`, `service_id`, `services` …
+
+        Args:
+            app_id: The app.
+            timeout: Seconds until it has to be up, 60 by default.
+            version: A version of it, the newest by default.
+            wait_for_service: The service that makes it running, `default` by default; an empty text waits for its
+                client only, False for nothing.
+            stop_after_inactive: Seconds without use after which it is stopped, 600 by default, 0 for never.
+            stage: Whether to start the draft.
+            progress_callback: A function that is called with `{type, message}`.
+            additional_kwargs: More for the worker's configuration.
+            worker_id: The worker that shall run it.
+            worker_selection_mode: How one of several workers is chosen.
+            detached: The same as `wait_for_service=False`.
+
+        """
+        workspace = context.workspace
+        authorize(context.principal, Permission.READ_WRITE, workspace)
+        app = await self._core.apps.read(workspace, app_id, user=context.principal, version=version, stage=bool(stage))
+        request = StartRequest(
+            context.principal,
+            timeout=timeout,
+            wait_for_service=False if detached else wait_for_service,
+            stop_after_inactive=stop_after_inactive,
+            additional_kwargs=additional_kwargs,
+            worker_id=worker_id,
+            worker_selection_mode=worker_selection_mode,
+            progress=progress_callback,
+        )
+        session = await self._starter.start(app, request)
+        return session.shown()
+
+    @rpc_method
+    async def stop(self, session_id: str, raise_exception: bool = True, *, context: Caller) -> None:
+        """
+        Stop a running app.
+
+        Args:
+            session_id: As `start` returned it.
+            raise_exception: Whether it is an error that there is none, or that its worker does not stop it.
+
+        """
+        try:
+            place = _place(session_id, context)
+            await self._stopper.stop(
+                place.workspace, place.client, reason=f"stopped by {context.principal.id}", keep_on_error=True
+            )
+        except NotFound:
+            if raise_exception:
+                raise
+
+    @rpc_method
+    async def list_running(self, *, context: Caller) -> list[dict[str, Any]]:
+        """List the apps that run in your workspace."""
+        authorize(context.principal, Permission.READ, context.workspace)
+        sessions = await self._core.sessions.in_workspace(context.workspace)
+        return [session.shown() for session in sessions if session.status is Status.RUNNING]
+
+    @rpc_method
+    async def get_session_info(self, session_id: str, *, context: Caller) -> dict[str, Any]:
+        """
+        Return a session: for a few minutes after it ended, too, with the reason.
+
+        Args:
+            session_id: As `start` returned it.
+
+        """
+        place = _place(session_id, context)
+        session = await self._core.sessions.get(place.workspace, place.client)
+        if session is None:
+            raise NotFound(f"Session not found: {session_id}")
+        return session.shown()
+
+    @rpc_method
+    async def get_logs(
+        self,
+        session_id: str,
+        type: str | None = None,  # noqa: A002  # the word of the protocol
+        offset: int = 0,
+        limit: int | None = None,
+        *,
+        context: Caller,
+    ) -> dict[str, Any]:
+        """
+        Return `{items: [{type, content}], total, offset, limit}` of what a running app has logged.
+
+        Args:
+            session_id: As `start` returned it.
+            type: Only entries of this type, such as `console` or `error`.
+            offset: How many entries to leave out.
+            limit: How many entries to return, all by default.
+
+        """
+        session = await self._running(session_id, context)
+        worker = await self._core.workers.get(ServiceId.parse(session.worker_id, default_workspace=session.workspace))
+        entries = await self._core.calls.logs(worker, session.id)
+        wanted = [entry for entry in entries if type is None or entry["type"] == type]
+        first, count = _count("offset", offset), None if limit is None else _count("limit", limit)
+        shown = wanted[first:] if count is None else wanted[first : first + count]
+        return {"items": shown, "total": len(wanted), "offset": first, "limit": limit}
+
+    async def _running(self, session_id: str, context: Caller) -> Session:
+        place = _place(session_id, context)
+        session = await self._core.sessions.get(place.workspace, place.client)
+        if session is None or not session.worker_id:
+            raise NotFound(f"Server app instance not found: {session_id}")
+        return session
+
+
+def _place(session_id: str, context: Caller) -> Address:
+    """Return where a session is, for a caller who may read there. Raises PermissionDenied, BadRequest."""
+    place = Address.parse(session_id, default_workspace=context.workspace)
+    authorize(context.principal, Permission.READ, context.workspace)
+    authorize(context.principal, Permission.READ, place.workspace)
+    return place
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadRequest(f"{name} must be a whole number, 0 or more")
+    return value

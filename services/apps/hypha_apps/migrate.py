@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypha_common.migrations import Schema
+
+if TYPE_CHECKING:
+    from hypha_common.settings import Settings
+
+__all__ = ["HEAD", "SCHEMA", "is_current", "migrate"]
+
+HEAD = "0001"
+SCHEMA = Schema("apps", HEAD, Path(__file__).parent / "migrations")
+
+is_current = SCHEMA.is_current
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the databases of all workspaces to the newest schema. Safe to run twice and concurrently."""
+    SCHEMA.upgrade(settings.workspace_databases)
