@@ -179,7 +179,7 @@ class Starter:
         return assigned
 
     async def _settled(self, session: Session, watch: Watch) -> list[dict[str, Any]]:
-        """Wait for what makes the session running, and return the services that it has then. Raises DeadlineExceeded."""
+        """Wait for what makes the session running; return the services it has then. Raises DeadlineExceeded."""
         if session.wait_for is None:
             return []
         while True:
