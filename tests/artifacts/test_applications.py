@@ -101,15 +101,15 @@ async def test_refused_registration_takes_the_place_of_none(
 async def test_application_sent_with_the_registration(
     gateway: Gateway, services: ArtifactsService, someone: Principal
 ) -> None:
-    """As clients that connect for an application do; `built-in`, and what runs an application, are exempt."""
+    """As clients that connect for an application do; `built-in`, and the instances of apps are exempt."""
     workspace = home(someone)
     a = await gateway.connect("a", someone, workspace)
     with pytest.raises(RemoteException, match="KeyError: 'Application id `x` not found"):
         await a.manager.register_service({"id": "a:svc", "app_id": "x"})
     await a.manager.register_service({"id": "a:built-in", "app_id": "x"})
-    runner = await gateway.connect("_rapp_x__rlb", someone, workspace)
-    await runner.manager.register_service({"id": "_rapp_x__rlb:svc", "app_id": "x"})
-    assert (await a.manager.get_service_info("svc@x"))["app_id"] == "x"
+    runner = await gateway.connect("_rapp_x__rlb", someone.with_scope(extra_scopes=("app:x",)), workspace)
+    await runner.manager.register_service({"id": "_rapp_x__rlb:svc", "app_id": "my-app"})
+    assert (await a.manager.get_service_info("svc@x"))["id"] == f"{workspace}/_rapp_x__rlb:svc"
 
 
 async def test_instances_by_name(gateway: Gateway, services: ArtifactsService, someone: Principal) -> None:

@@ -105,6 +105,14 @@ async def test_refusals(gateway: Gateway) -> None:
             await connect(gateway, user(), client_id, workspace=workspace)
 
 
+async def test_ids_of_apps_are_reserved(gateway: Gateway) -> None:
+    """Only a token that the apps service asked for makes a client an instance of an app."""
+    with pytest.raises(PermissionDenied, match=r"^Client id _rapp_x is reserved for apps that this server starts$"):
+        await connect(gateway, user(), "_rapp_x")
+    answer = await connect(gateway, user().with_scope(extra_scopes=("app:my-app",)), "_rapp_x")
+    assert answer["user"]["scope"]["extra_scopes"] == ["app:my-app"]
+
+
 async def test_active_client_keeps_its_id(gateway: Gateway) -> None:
     client = await gateway.connect("c1", user(), WS)
     with pytest.raises(Conflict, match=rf"^Client already exists and is active: {WS}/c1$"):

@@ -112,6 +112,20 @@ async def test_issue(ask: Any, replicas: list[Replica]) -> None:
     assert (await ask("issue", **owner, owner=True))["token"]
 
 
+async def test_issue_instance(ask: Any, replicas: list[Replica]) -> None:
+    """A token for one client of an app; only the cluster itself can say whose instance somebody is."""
+    workspace = "ws-user-bob"
+    user = root_principal().dump()
+    answer = await ask("issue_instance", user=user, workspace=workspace, client_id="_rapp_x", app_id="my app")
+    token = replicas[0].verifier.verify(answer["token"])
+    assert (token.workspace, token.client_id, token.extra_scopes) == (workspace, "_rapp_x", ("app:my%20app",))
+    assert token.principal.permission(workspace) is Permission.READ_WRITE
+    assert not token.principal.is_admin
+    asked = {"extra_scopes": ["app:my-app"]}
+    error = await refused(ask, "issue", user=ALICE.dump(), config=asked, workspace=HOME)
+    assert error.message == "Invalid extra scope: app:my-app"
+
+
 async def test_parse(ask: Any) -> None:
     """A token bound to another workspace is none of this workspace's business."""
     bound = CODEC.sign(ALICE, life_s=60)

@@ -53,6 +53,16 @@ def test_extra_config_stays_and_identity_cannot_be_forged() -> None:
     assert config["created_by"] == {"id": "u1"}
 
 
+@pytest.mark.parametrize("given", [{}, {"app_id": "other"}, {"id": "ws/c:svc@other"}, {"app_id": 5}])
+def test_instance_belongs_to_its_app(given: dict[str, Any]) -> None:
+    """Whatever it says itself."""
+    registration = read_registration(
+        {"id": "ws/c:svc", **given}, workspace="ws", client_id="c", principal=PRINCIPAL, instance_of="my-app"
+    )
+    assert registration is not None
+    assert registration.id.app == registration.info["app_id"] == "my-app"
+
+
 def test_built_in_keeps_the_whole_user() -> None:
     """list_clients shows the user of a client from its built-in service."""
     registration = read(id="c:built-in", type="built-in")

@@ -71,11 +71,12 @@ async def refused(oidc: OpenIdConnect, token: str) -> HyphaError:
 
 async def test_accepted(oidc: OpenIdConnect, oidc_server: OidcServer) -> None:
     """The bearer is a user with a workspace, and nothing more."""
-    token = oidc_server.machine_token(scope="openid email ws:somebody-elses#a")
+    token = oidc_server.machine_token(scope="openid email ws:somebody-elses#a app:somebody-elses")
     verified = await accepted(oidc, token)
     user = verified.principal
     assert (user.id, user.email, user.roles) == ("machine", "machine@example.org", ())
     assert user.scope.workspaces == {"ws-user-machine": Permission.ADMIN}
+    assert verified.extra_scopes == ("openid", "email")
     assert verified.workspace is None
     assert verified.expires_at == pytest.approx(time.time() + 300, abs=10)
     assert VerifiedToken.load(verified.dump()) == verified

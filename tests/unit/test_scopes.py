@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hypha_common.errors import BadRequest
 from hypha_common.principal import Permission, Scope
-from hypha_common.scopes import check_extra_scopes, format_scope, is_specialized, parse_scope
+from hypha_common.scopes import app_of, app_scope, check_extra_scopes, format_scope, is_specialized, parse_scope
 
 NAMES = st.text(min_size=1, max_size=30)
 EXTRA = NAMES.filter(lambda word: not any(c.isspace() for c in word) and not word.startswith(("ws:", "wid:", "cid:")))
@@ -55,8 +55,20 @@ def test_extra_scopes_cannot_smuggle_grants(word: object) -> None:
         format_scope(Scope(extra_scopes=(word,)))  # type: ignore[arg-type]
 
 
+@given(NAMES)
+def test_app_of_an_instance(app: str) -> None:
+    """Whatever the app is called, its instances are known by it, may do what others may, and make no others."""
+    scope = parse_scope(format_scope(Scope({"ws": Permission.READ_WRITE}, "ws", "c", (app_scope(app),))))
+    assert app_of(scope.extra_scopes) == app
+    assert not is_specialized(scope.extra_scopes)
+    with pytest.raises(BadRequest, match="Invalid extra scope: app:"):
+        check_extra_scopes(scope.extra_scopes)
+
+
 def test_specialized() -> None:
     """A colon makes a scope one that only some endpoints ask for."""
     assert is_specialized(("openid", "file:download"))
     assert not is_specialized(("openid",))
     assert not is_specialized(None)
+    assert is_specialized((app_scope("my-app"), "file:download"))
+    assert app_of(None) is app_of(("openid",)) is None

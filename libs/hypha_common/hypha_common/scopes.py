@@ -2,7 +2,8 @@
 The ``scope`` claim of a token: words separated by blanks (contract 01 §4.3).
 
 ``ws:<id>#<r|rw|a>`` grants, ``cid:<client>`` binds to a client, ``wid:<workspace>`` is the current workspace, and every
-other word is an extra scope. Ids may hold blanks, so whitespace and ``%`` are written ``%XX`` inside a word.
+other word is an extra scope. Of those ``app:<app id>`` says which app the bearer is an instance of; only the cluster
+itself writes it. Ids may hold blanks, so whitespace and ``%`` are written ``%XX`` inside a word.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from urllib.parse import quote, unquote
 from .errors import BadRequest
 from .principal import Permission, Scope
 
-__all__ = ["check_extra_scopes", "format_scope", "is_specialized", "parse_scope"]
+__all__ = ["app_of", "app_scope", "check_extra_scopes", "format_scope", "is_app_scope", "is_specialized", "parse_scope"]
 
 _RESERVED = ("ws:", "cid:", "wid:")
+_APP = "app:"
 _UNSAFE = re.compile(r"[%\s]")
 
 
@@ -26,7 +28,7 @@ def format_scope(scope: Scope) -> str:
         words.append(f"cid:{_escape(scope.client_id)}")
     if scope.current_workspace:
         words.append(f"wid:{_escape(scope.current_workspace)}")
-    words.extend(check_extra_scopes(scope.extra_scopes or ()))
+    words.extend(_words(scope.extra_scopes or ()))
     return " ".join(words)
 
 
@@ -52,7 +54,34 @@ def parse_scope(text: str) -> Scope:
 
 
 def check_extra_scopes(extra: object) -> tuple[str, ...]:
-    """Return extra scopes that cannot pass for grants or for more than one word each, or raise BadRequest."""
+    """
+    Return extra scopes that somebody asks for, or raise BadRequest.
+
+    They cannot pass for grants or for more than one word each, and nobody makes himself an instance of an app.
+
+    """
+    words = _words(extra)
+    for word in words:
+        if is_app_scope(word):
+            raise BadRequest(f"Invalid extra scope: {word}")
+    return words
+
+
+def app_scope(app_id: str) -> str:
+    """Return the extra scope of an instance of an app."""
+    return f"{_APP}{_escape(app_id)}"
+
+
+def is_app_scope(word: str) -> bool:
+    return word.startswith(_APP)
+
+
+def app_of(extra: tuple[str, ...] | None) -> str | None:
+    """Return the app that the bearer of these extra scopes is an instance of; None: of none."""
+    return next((unquote(word[len(_APP) :]) for word in extra or () if is_app_scope(word)), None)
+
+
+def _words(extra: object) -> tuple[str, ...]:
     if not isinstance(extra, (list, tuple)):
         raise BadRequest("extra_scopes must be a list of strings")
     for word in extra:
@@ -63,7 +92,7 @@ def check_extra_scopes(extra: object) -> tuple[str, ...]:
 
 def is_specialized(extra: tuple[str, ...] | None) -> bool:
     """Tell whether a token serves only the endpoints that ask for one of its extra scopes (``file:download``)."""
-    return any(":" in word for word in extra or ())
+    return any(":" in word and not is_app_scope(word) for word in extra or ())
 
 
 def _escape(text: str) -> str:

@@ -26,9 +26,9 @@ class InstanceTokens:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def issue(self, user: Principal, workspace: str, client_id: str) -> InstanceToken:
+    async def issue(self, user: Principal, workspace: str, client_id: str, app_id: str) -> InstanceToken:
         """Return a token with which one client may read and write in one workspace, as a child of ``user``."""
-        message = {"user": user.dump(), "workspace": workspace, "client_id": client_id}
+        message = {"user": user.dump(), "workspace": workspace, "client_id": client_id, "app_id": app_id}
         answer = await self._bus.request(role_verb("auth", partition_of(workspace), "issue_instance"), message)
         return InstanceToken(answer["token"], answer["token_id"])
 

@@ -10,6 +10,7 @@ import structlog
 from hypha_common.errors import BadRequest
 from hypha_common.names import readable_name
 from hypha_common.principal import Permission, Principal, Scope
+from hypha_common.scopes import app_scope
 
 if TYPE_CHECKING:
     from hypha_common.audit import Audit
@@ -46,9 +47,10 @@ class InstanceTokens:
 
     async def issue(self, message: dict[str, Any]) -> dict[str, Any]:
         """
-        ``{user, workspace, client_id}`` -> ``{token, token_id, expires_at}``.
+        ``{user, workspace, client_id, app_id}`` -> ``{token, token_id, expires_at}``.
 
-        The token may read and write in that workspace, as that client only; it is a child of the user's.
+        The token may read and write in that workspace, as that client only; it is a child of the user's. It says of
+        which app its bearer is an instance, and so do the reconnection tokens that come of it.
 
         """
         starter, workspace = Principal.load(message["user"]), message["workspace"]
@@ -61,6 +63,7 @@ class InstanceTokens:
                 workspaces={workspace: Permission.READ_WRITE},
                 current_workspace=workspace,
                 client_id=message["client_id"],
+                extra_scopes=(app_scope(message["app_id"]),),
             ),
         )
         token = self._codec.sign(child, life_s=_LIFE_S)

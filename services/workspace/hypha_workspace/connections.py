@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from hypha_common.errors import Conflict, HyphaError, NotFound, PermissionDenied
-from hypha_common.ids import PUBLIC_WORKSPACE, Address, ServiceId, personal_workspace, role_of
+from hypha_common.ids import APP_CLIENT_PREFIX, PUBLIC_WORKSPACE, Address, ServiceId, personal_workspace, role_of
 from hypha_common.principal import Permission, Principal, root_principal
+from hypha_common.scopes import app_of
 from hypha_common.service_tree import find_in_schema
 
 from . import metrics
@@ -213,6 +214,8 @@ class Connections:
             raise Conflict(f"Client already exists and is active: {workspace}/{client_id}")
         if Address(workspace, client_id) == self._startup and not request.principal.is_root:
             raise PermissionDenied(f"Client id {client_id} is reserved for the startup functions of this server")
+        if client_id.startswith(APP_CLIENT_PREFIX) and app_of(request.principal.scope.extra_scopes) is None:
+            raise PermissionDenied(f"Client id {client_id} is reserved for apps that this server starts")
         admitted = await self._stores.admission.admit(request, take_over=reconnect)
         if admitted is None:
             if not ping:

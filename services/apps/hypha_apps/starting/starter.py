@@ -168,7 +168,7 @@ class Starter:
         return await self._core.workers.get(ServiceId.parse(request.worker_id, default_workspace=app.workspace))
 
     async def _launch(self, session: Session, start: _Start, worker: Worker) -> Session:
-        token = await self._core.tokens.issue(start.request.user, session.workspace, session.client_id)
+        token = await self._core.tokens.issue(start.request.user, session.workspace, session.client_id, session.app_id)
         assigned = await self._core.sessions.assign(session, worker.id, worker.address, token.id)
         if assigned is None:
             raise Conflict("it was stopped while it started")

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypha_common.errors import BadRequest, Unauthorized
 from hypha_common.principal import Principal
+from hypha_common.scopes import is_app_scope
 from hypha_common.tokens import EXPIRED, TokenKind, VerifiedToken, principal_of_claims
 
 from .config import ProviderConfig
@@ -74,8 +75,9 @@ class AccessTokens:
         ours = {
             "sub": user_id,
             "exp": claims["exp"],
-            # Many issuers let clients choose scopes: those that limit hold, those that grant workspaces do not.
-            "scope": " ".join(word for word in words if not word.startswith("ws:")),
+            # Many issuers let clients choose scopes: those that limit hold, those that grant workspaces or make
+            # somebody an app of this cluster do not.
+            "scope": " ".join(word for word in words if not word.startswith("ws:") and not is_app_scope(word)),
             f"{self._namespace}roles": list(profile.roles),
             f"{self._namespace}email": profile.email,
         }

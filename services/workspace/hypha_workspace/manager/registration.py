@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from hypha_common.errors import BadRequest, DeadlineExceeded, HyphaError, NotFound, PermissionDenied
-from hypha_common.ids import Address, ServiceId
-from hypha_common.principal import Permission
+from hypha_common.ids import APP_CLIENT_PREFIX, Address, ServiceId
+from hypha_common.principal import Permission, Principal
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
+from hypha_common.scopes import app_of
 
 from .access import authorize
 from .bounds import check_text
@@ -29,7 +30,6 @@ log = structlog.get_logger(__name__)
 _READ_APP_TIMEOUT_S = 2.0
 _MAX_MUTE = 4096
 _SETUP_TIMEOUT_S = 30.0
-_APP_CLIENT_PREFIX = "_rapp_"
 
 
 class RegistrationMethods:
@@ -50,6 +50,7 @@ class RegistrationMethods:
 
         A client that does not say to which application its service belongs is asked (the service object may have an
         `app_id` that clients keep to themselves). An application is an artifact of this workspace, and must exist.
+        What an app registers that this server has started always belongs to that app.
 
         Args:
             service: The service info: `id`, `name`, `type`, `description`, `docs`, `app_id`, `config` and
@@ -59,7 +60,13 @@ class RegistrationMethods:
         """
         workspace, client_id = context.workspace, context.sender.client
         authorize(context.principal, Permission.READ_WRITE, workspace)
-        registration = read_registration(service, workspace=workspace, client_id=client_id, principal=context.principal)
+        registration = read_registration(
+            service,
+            workspace=workspace,
+            client_id=client_id,
+            principal=context.principal,
+            instance_of=_app_of(client_id, context.principal),
+        )
         if registration is None:
             return
         await self._check_application(registration, registration.id.app)
@@ -138,7 +145,7 @@ class RegistrationMethods:
         """Raise NotFound where a service names an application that does not exist."""
         client, config = registration.id.client, registration.info["config"]
         # What runs an application registers while its artifact is only staged; `built-in` has what the connection has.
-        exempt = registration.is_built_in or client.startswith(_APP_CLIENT_PREFIX)
+        exempt = registration.is_built_in or client.startswith(APP_CLIENT_PREFIX)
         if app != "*" and not exempt and config.get("skip_app_id_validation") is not True:
             await self._backend.applications.require(registration.id.workspace, app)
 
@@ -190,6 +197,11 @@ class RegistrationMethods:
             shown = ", ".join(row.id.full for row in candidates[:3])
             raise BadRequest(f"Multiple services found for {wanted}, e.g. [{shown}]", rpc_type="AssertionError")
         return candidates[0]
+
+
+def _app_of(client_id: str, principal: Principal) -> str | None:
+    """Return the app that a client is an instance of, by its token; None: of none."""
+    return app_of(principal.scope.extra_scopes) if client_id.startswith(APP_CLIENT_PREFIX) else None
 
 
 def _has_setup(registration: Registration) -> bool:

@@ -44,11 +44,12 @@ class Registration:
 
 
 def read_registration(
-    given: Mapping[str, Any], *, workspace: str, client_id: str, principal: Principal
+    given: Mapping[str, Any], *, workspace: str, client_id: str, principal: Principal, instance_of: str | None = None
 ) -> Registration | None:
     """
     Check what a client sent and return it completed, or None where it must be dropped without a word.
 
+    ``instance_of`` is the app that the client is known to be an instance of, whatever it says itself.
     Raises BadRequest, PermissionDenied or PayloadTooLarge, in the order of contract 01 §3.6.
 
     """
@@ -58,7 +59,7 @@ def read_registration(
         raise BadRequest("Service config must be a map")
     if service_id.service.startswith("_rintf_") or config.get("_local_only") is True:
         return None
-    app = _read_app(given.get("app_id"), service_id.app)
+    app = _read_app(given.get("app_id"), service_id.app) if instance_of is None else check_app(instance_of)
     service_id = ServiceId(service_id.workspace, service_id.client, service_id.service, app)
     is_built_in = service_id.service == BUILT_IN
     created_by = principal.dump() if is_built_in else {"id": principal.id}
