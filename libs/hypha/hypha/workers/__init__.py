@@ -1,0 +1,3 @@
+"""
+What workers are made of: programs that run apps of some type for a Hypha server (``docs/workers.md``).
+"""
