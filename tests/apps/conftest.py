@@ -7,9 +7,13 @@ from typing import Any, Protocol
 import pytest
 from hypha_rpc import connect_to_server
 
+from hypha_apps.migrate import migrate
+from hypha_common.db import Database, Shard
+from hypha_common.settings import Settings
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.postgres import PostgresServer, postgres
 
-__all__ = ["ConnectUser", "connect_user"]
+__all__ = ["ConnectUser", "apps_database_url", "connect_user", "postgres", "shard"]
 
 
 class ConnectUser(Protocol):
@@ -27,3 +31,22 @@ async def connect_user(apps_cluster: RunningCluster) -> AsyncIterator[ConnectUse
             return await stack.enter_async_context(connect_to_server({**options, **config}))
 
         yield connect
+
+
+@pytest.fixture(scope="session")
+def apps_database_url(postgres: PostgresServer) -> str:
+    """A database with the real migrations of the apps service; for tests that need nothing else."""
+    url = postgres.create()
+    migrate(Settings.load({"database_url": url}, environ={}))
+    return url
+
+
+@pytest.fixture
+async def shard(apps_database_url: str) -> AsyncIterator[Shard]:
+    """That database, with nothing in it."""
+    database = Database(apps_database_url, application="test")
+    await database.connect()
+    for table in ("app_sessions", "app_replicas", "app_leases", "app_daemons", "app_autoscaling", "disabled_workers"):
+        await database.home.execute(f"DELETE FROM {table}")
+    yield database.home
+    await database.close()

@@ -13,6 +13,8 @@ from hypha_common.telemetry import LoopWatch
 
 from .controller import create_service
 from .core import Core
+from .keeping.activity import Activity
+from .keeping.idle import IdleApps
 from .keeping.replicas import Replicas
 from .migrate import SCHEMA
 from .starting import Starter
@@ -57,11 +59,14 @@ class AppsService:
         await core.feed.start()
         await host.start()
         stack.push_async_callback(starter.close)  # while workers can still be told
-        works = (LoopWatch().run(), self._dependencies.watch(), Replicas(core, stopper).run())
+        works = (
+            LoopWatch().run(), self._dependencies.watch(), Replicas(core, stopper).run(), IdleApps(core, stopper).run(),
+        )  # fmt: skip
         keep_running(stack, works, self._on_fatal)
         # First when stopping: no new requests, while those that run still find everything they need.
         stack.push_async_callback(self.bus.stop_serving)
         await LazyStarts(core, starter).serve()
+        await Activity(core).serve()
         await self.bus.flush()
 
 

@@ -36,6 +36,10 @@ class Stopper:
         )
         if session is None:
             raise NotFound(f"Server app instance not found: {workspace}/{client_id}")
+        return await self.carry_out(session, keep_on_error=keep_on_error)
+
+    async def carry_out(self, session: Session, *, keep_on_error: bool = False) -> Session:
+        """Stop one that this replica has taken to be stopped; its ``reason`` says why."""
         try:
             await self._tell_worker(session)
         except HyphaError as error:
@@ -43,7 +47,7 @@ class Stopper:
                 await self._core.sessions.run_on(session)
                 raise
             log.warning("worker_did_not_stop", session=session.id, worker=session.worker_id, error=str(error))
-        return await self.finish(session, Status.STOPPED, reason)
+        return await self.finish(session, Status.STOPPED, session.reason)
 
     async def abandon(self, session: Session) -> None:
         """End one whose replica died while it started or stopped it."""

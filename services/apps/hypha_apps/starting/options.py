@@ -47,8 +47,8 @@ class StartOptions:
     additional: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, app: App, request: StartRequest) -> StartOptions:
-        """Complete a request. Raises BadRequest for what cannot be."""
+    def of(cls, app: App, request: StartRequest, *, check_interval_s: float = CHECK_INTERVAL_S) -> StartOptions:
+        """Complete a request; somebody looks for activity every ``check_interval_s``. Raises BadRequest."""
         manifest = app.manifest
         configured = manifest.get("startup_config")
         config: Mapping[str, Any] = configured if isinstance(configured, Mapping) else {}
@@ -60,7 +60,7 @@ class StartOptions:
         return cls(
             timeout_s=_seconds("timeout", _first(request.timeout, config.get("timeout")), DEFAULT_TIMEOUT_S),
             wait_for=_service(_first(request.wait_for_service, config.get("wait_for_service"))),
-            stop_after_inactive=0.0 if daemon else check_inactive(inactive),
+            stop_after_inactive=0.0 if daemon else check_inactive(inactive, check_interval_s),
             daemon=daemon,
             singleton=bool(manifest.get("singleton")),
             worker_managed=bool(manifest.get("worker_managed")),
@@ -69,14 +69,14 @@ class StartOptions:
         )
 
 
-def check_inactive(value: object) -> float:
+def check_inactive(value: object, check_interval_s: float = CHECK_INTERVAL_S) -> float:
     """Return the seconds after which an app that nobody uses is stopped; None is the default. Raises BadRequest."""
     if value is None:
         return DEFAULT_STOP_AFTER_INACTIVE_S
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise BadRequest("stop_after_inactive must be a number of seconds, 0 for never")
-    if 0 < value < CHECK_INTERVAL_S:
-        raise BadRequest(f"stop_after_inactive must be 0 or at least {CHECK_INTERVAL_S:g} seconds")
+    if 0 < value < check_interval_s:
+        raise BadRequest(f"stop_after_inactive must be 0 or at least {check_interval_s:g} seconds")
     return float(value)
 
 

@@ -64,7 +64,7 @@ class Starter:
         Raises BadRequest, NotFound (no worker), QuotaExceeded, StartFailed with the logs of the app.
 
         """
-        options = StartOptions.of(app, request)
+        options = StartOptions.of(app, request, check_interval_s=self._core.settings.activity_check_interval)
         several = options.daemon or options.autoscaled
         session, ours = await self._claim(_Start(app, request, options), exclusive=request.lazy or not several)
         if not ours:

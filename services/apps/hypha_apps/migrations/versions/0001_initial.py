@@ -41,8 +41,10 @@ def upgrade() -> None:
         "app_daemons",
         sa.Column("workspace", sa.Text, primary_key=True),
         sa.Column("app_id", sa.Text, primary_key=True),
-        sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("tries", sa.Integer, nullable=False, server_default="0"),  # starts since it last ran for a minute
         sa.Column("next_try_at", pg.TIMESTAMP(timezone=True), nullable=False, server_default=_NOW),
+        _flag("held"),  # somebody stopped it
+        _flag("no_worker"),  # there was none for it
     )
     op.create_table(
         "app_autoscaling",
@@ -52,6 +54,9 @@ def upgrade() -> None:
         sa.Column("starter", sa.LargeBinary, nullable=False),  # msgpack: UserInfo of who starts further instances
         sa.Column("scaled_up_at", pg.TIMESTAMP(timezone=True)),
         sa.Column("scaled_down_at", pg.TIMESTAMP(timezone=True)),
+        _flag("engaged"),  # it has been started, and not been stopped on purpose: instances that are lost come back
+        sa.Column("tries", sa.Integer, nullable=False, server_default="0"),  # starts since all ran for a minute
+        sa.Column("next_try_at", pg.TIMESTAMP(timezone=True), nullable=False, server_default=_NOW),
     )
 
 
@@ -96,6 +101,7 @@ def _create_sessions() -> None:
         sa.Column("stop_after_inactive", sa.Float, nullable=False, server_default="0"),  # seconds; 0: never
         sa.Column("last_active", pg.TIMESTAMP(timezone=True), nullable=False, server_default=_NOW),
         sa.Column("load", sa.Float, nullable=False, server_default="0"),  # messages a minute
+        sa.Column("reported_at", pg.TIMESTAMP(timezone=True)),  # when a gateway last told of these two
         sa.Column("reason", sa.Text, nullable=False, server_default=""),  # why it ended
         sa.Column("started_at", pg.TIMESTAMP(timezone=True), nullable=False, server_default=_NOW),
         sa.Column("ended_at", pg.TIMESTAMP(timezone=True)),

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from hypha_common.errors import HyphaError
+
+__all__ = ["Errands"]
+
+log = structlog.get_logger(__name__)
+
+
+class Errands:
+    """What goes on after a round has decided it: at most ``at_once`` at the same time, none after the replica ends."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def free(self) -> int:
+        """How many more may begin."""
+        return max(0, self._at_once - len(self._running))
+
+    def begin(self, work: Coroutine[Any, Any, None], **about: str) -> None:
+        """Do it in the background; ``about`` is what a log says where it fails."""
+        task = asyncio.create_task(_safely(work, about))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def close(self) -> None:
+        """Give up what is under way; another replica does it."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running))
+
+
+async def _safely(work: Coroutine[Any, Any, None], about: dict[str, str]) -> None:
+    try:
+        await work
+    except HyphaError as error:
+        log.warning("errand_failed", error=str(error), **about)
+    except Exception:  # the edge of this task
+        log.exception("errand_failed", **about)
