@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 _EVENTS = "hy.e.*.*"
 _CHANGED = broadcast("app_session")
+_WORKER = b"server-app-worker"
 _WAKING = frozenset({"client_connected", "client_updated", "service_added", "service_updated"})
 
 
@@ -65,7 +66,9 @@ class Feed:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._watches: dict[tuple[str, str], set[Watch]] = {}
-        self.on_left: list[Callable[[Left], None]] = []  # neither block nor raise
+        # These neither block nor raise.
+        self.on_left: list[Callable[[Left], None]] = []
+        self.on_worker: list[Callable[[str], None]] = []  # a worker has appeared in this workspace
 
     async def start(self) -> None:
         await self._bus.subscribe(_EVENTS, self._take_event)
@@ -107,7 +110,13 @@ class Feed:
                 self._wake(left.workspace, left.client_id)
                 for listener in self.on_left:
                     listener(left)
-            elif envelope.label in _WAKING and self._watches:
+                return
+            if envelope.label == "service_added" and _WORKER in bytes(envelope.body):
+                info = split_frame(envelope.body)[0]["data"]
+                if info.get("type") == _WORKER.decode():
+                    for worker_listener in self.on_worker:
+                        worker_listener(_who(info)[0])
+            if envelope.label in _WAKING and self._watches:
                 self._wake(*_who(split_frame(envelope.body)[0]["data"]))
         except (HyphaError, KeyError, TypeError) as error:
             log.warning("event_not_understood", subject=subject, error=repr(error))

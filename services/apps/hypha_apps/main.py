@@ -14,6 +14,7 @@ from hypha_common.telemetry import LoopWatch
 from .controller import create_service
 from .core import Core
 from .keeping.activity import Activity
+from .keeping.daemons import Daemons
 from .keeping.idle import IdleApps
 from .keeping.replicas import Replicas
 from .migrate import SCHEMA
@@ -59,8 +60,11 @@ class AppsService:
         await core.feed.start()
         await host.start()
         stack.push_async_callback(starter.close)  # while workers can still be told
+        daemons = Daemons(core, starter)
+        await until_available(daemons.begin, waits_for="database")
         works = (
             LoopWatch().run(), self._dependencies.watch(), Replicas(core, stopper).run(), IdleApps(core, stopper).run(),
+            daemons.run(),
         )  # fmt: skip
         keep_running(stack, works, self._on_fatal)
         # First when stopping: no new requests, while those that run still find everything they need.

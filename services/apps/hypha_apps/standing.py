@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Standing"]
 
-_SET_DAEMON = "INSERT INTO app_daemons (workspace, app_id) VALUES ($1, $2) ON CONFLICT (workspace, app_id) DO NOTHING"
+_SET_DAEMON = """
+    INSERT INTO app_daemons (workspace, app_id) VALUES ($1, $2)
+    ON CONFLICT (workspace, app_id) DO UPDATE SET held = false
+"""
 _CLEAR_DAEMON = "DELETE FROM app_daemons WHERE workspace = $1 AND app_id = $2"
 _SET_AUTOSCALING = """
     INSERT INTO app_autoscaling (workspace, app_id, config, starter) VALUES ($1, $2, $3, $4)
@@ -53,7 +56,7 @@ class Standing:
         await self.clear_autoscaling(workspace, app_id)
 
     async def set_daemon(self, workspace: str, app_id: str) -> None:
-        """Remember that an app is to run always; where that is known, its failures so far stay counted."""
+        """Remember that an app is to run always, although somebody stopped it; tries so far stay counted."""
         await self._database.for_workspace(workspace).execute(_SET_DAEMON, workspace, app_id)
 
     async def clear_daemon(self, workspace: str, app_id: str) -> None:

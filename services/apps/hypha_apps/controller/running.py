@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hypha_apps.keeping.daemon_rows import DaemonRows
 from hypha_apps.session import Session, Status
 from hypha_apps.starting import StartRequest
-from hypha_common.errors import BadRequest, NotFound
+from hypha_common.errors import BadRequest, HyphaError, NotFound
 from hypha_common.ids import Address, ServiceId
 from hypha_common.principal import Permission, authorize
 from hypha_common.rpc.caller import Caller
@@ -26,6 +27,7 @@ class RunningMethods:
         self._core = core
         self._starter = starter
         self._stopper = stopper
+        self._daemons = DaemonRows(core.database)
 
     @rpc_method
     async def start(
@@ -76,6 +78,8 @@ class RunningMethods:
             progress=progress_callback,
         )
         session = await self._starter.start(app, request)
+        if session.daemon:
+            await self._daemons.release(session.workspace, session.app_id)
         return session.shown()
 
     @rpc_method
@@ -88,14 +92,19 @@ class RunningMethods:
             raise_exception: Whether it is an error that there is none, or that its worker does not stop it.
 
         """
+        place = _place(session_id, context)
         try:
-            place = _place(session_id, context)
+            await self._daemons.hold(place.workspace, place.client)  # one that a user stops does not come back at once
             await self._stopper.stop(
                 place.workspace, place.client, reason=f"stopped by {context.principal.id}", keep_on_error=True
             )
         except NotFound:
             if raise_exception:
                 raise
+        except HyphaError:
+            if (session := await self._core.sessions.get(place.workspace, place.client)) is not None:
+                await self._daemons.release(session.workspace, session.app_id)  # it runs on
+            raise
 
     @rpc_method
     async def list_running(self, *, context: Caller) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ _TAKE_IDLE = f"""
         ORDER BY s.last_active LIMIT $4 FOR UPDATE OF s SKIP LOCKED
     )
     UPDATE app_sessions s
-    SET status = 'stopping', owner = $1, epoch = s.epoch + 1,
+    SET status = 'stopping', owner = $1, epoch = s.epoch + 1, deadline = now() + interval '30 s',
         reason = 'inactive for ' || trim_scale(s.stop_after_inactive::numeric) || ' s'
     FROM idle i
     WHERE s.workspace = i.workspace AND s.client_id = i.client_id AND (

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypha_apps.keeping.daemon_rows import DaemonRows
+from hypha_apps.standing import Standing
+from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.app_worker import app_worker, create_app
+
+from .conftest import ConnectUser
+from .kept_cluster import database_of, until
+
+
+async def test_a_daemon_starts_when_there_is_a_worker_for_it(
+    apps_cluster: RunningCluster, connect_user: ConnectUser
+) -> None:
+    """Once, whichever replica sees that it has to; stopped by hand it stays so until it is started by hand."""
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+    workspace = server.config.workspace
+
+    async def running() -> list[Any]:
+        return list(await apps.list_running())
+
+    async with database_of(apps_cluster) as database:
+        await create_app(server, "always", type="ticker", daemon=True)
+        await Standing(database).set_daemon(workspace, "always")
+
+        async def waits() -> bool:
+            return [row["no_worker"] for row in await DaemonRows(database).all(workspace)] == [True]
+
+        await until(waits)
+        async with app_worker(server, "ticker") as worker:
+            (session,) = await until(running, within_s=10)
+            assert session["daemon"]
+            assert worker.started == [session["id"]]
+
+            await apps.stop(session["id"])
+            await asyncio.sleep(2.5)  # two rounds
+            assert worker.started == [session["id"]]
+
+            again = await apps.start("always")
+            assert again["id"] != session["id"]
+            await apps.stop(again["id"])
+            await Standing(database).clear(workspace, "always")
+
+
+async def test_one_that_is_disabled_is_forgotten(apps_cluster: RunningCluster, connect_user: ConnectUser) -> None:
+    server = await connect_user()
+    workspace = server.config.workspace
+    async with database_of(apps_cluster) as database:
+        await create_app(server, "off", daemon=True, disabled=True)
+        await create_app(server, "ordinary")
+        for app in ("off", "ordinary", "uninstalled"):
+            await Standing(database).set_daemon(workspace, app)
+
+        async def forgotten() -> bool:
+            return not await DaemonRows(database).all(workspace)
+
+        await until(forgotten)
