@@ -17,6 +17,7 @@ __all__ = [
     "PermissionDenied",
     "QuotaExceeded",
     "RequestTimeout",
+    "StartFailed",
     "Unauthorized",
     "Unavailable",
     "UnsupportedMediaType",
@@ -117,6 +118,12 @@ class InternalError(HyphaError):
     status, code, rpc_type = 500, "internal", "RuntimeError"
 
 
+class StartFailed(HyphaError):
+    """An app did not start: its worker refused, its code failed, or its service did not come in time."""
+
+    status, code, rpc_type = 500, "start_failed", "RuntimeError"
+
+
 class NotSupported(HyphaError):
     """What was asked for is known and not offered here."""
 
@@ -157,6 +164,7 @@ _BY_CODE: dict[str, type[HyphaError]] = {
         UnsupportedMediaType,
         QuotaExceeded,
         InternalError,
+        StartFailed,
         NotSupported,
         PeerNotFound,
         Unavailable,

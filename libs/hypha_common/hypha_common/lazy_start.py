@@ -38,4 +38,4 @@ async def ensure_app(bus: Bus, workspace: str, app_id: str, service: str, *, tim
             continue
         if answer["state"] == "running":
             return True
-    raise DeadlineExceeded(f"App '{app_id}' did not start in {timeout_s:g} s")
+    raise DeadlineExceeded(f"App '{app_id}' did not start in {timeout_s:.3g} s")

@@ -31,7 +31,9 @@ def build() -> ServiceCli:
 def _add_views(cli: ServiceCli) -> None:
     listing = cli.add("list", _list, "print the workspaces: id, loaded or idle, persistent or temporary, owners")
     inspect = cli.add("inspect", _inspect, "print what is known of a workspace")
-    clients = cli.add("clients", _clients, "print the clients of a workspace: id, gateway, generation, user, state")
+    clients = cli.add(
+        "clients", _clients, "print the clients of a workspace: id, gateway, generation, user, state, app"
+    )
     services = cli.add("services", _services, "print the services of a workspace: id, type, visibility, application")
     where = cli.add(
         "where",

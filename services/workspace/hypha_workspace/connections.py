@@ -18,6 +18,7 @@ from .lifetime import supersede
 from .manager.service_info import read_registration
 from .registry.admission import Admitted, ConnectRequest
 from .registry.gateways import role_gateway
+from .registry.idle import NotRunning
 from .workspaces.record import owner_names
 
 if TYPE_CHECKING:
@@ -159,19 +160,27 @@ class Connections:
 
     async def resolve(self, message: Message) -> Message:
         """
-        Find the service of an HTTP call: ``{service_id, mode, user, workspace, function}``.
+        Find the service of an HTTP call: ``{service_id, mode, user, workspace, function, lazy}``.
 
         Returns its ServiceInfo with ``client`` (``WS/CID``) and ``service`` beside the full id; for one ``function``
         only where that is, and ``leaf``: schemas may be long, and calls are many.
 
+        With ``lazy``, ``{idle: {workspace, app_id, service}}`` says that an app has to be started first, which the
+        caller may have done. Nothing is started here: that takes longer than a question.
+
         """
-        info = await self._resolver.resolve(
-            message["service_id"],
-            principal=Principal.load(message["user"]),
-            workspace=message["workspace"],
-            gateway=message.get("gateway") or "",
-            mode=message.get("mode"),
-        )
+        try:
+            info = await self._resolver.resolve(
+                message["service_id"],
+                principal=Principal.load(message["user"]),
+                workspace=message["workspace"],
+                gateway=message.get("gateway") or "",
+                mode=message.get("mode"),
+            )
+        except NotRunning as error:
+            if not (message.get("lazy") and error.startable):
+                raise
+            return {"idle": {"workspace": error.workspace, "app_id": error.app, "service": error.service}}
         service = ServiceId.parse(info["id"], default_workspace=message["workspace"])
         found = {"client": f"{service.workspace}/{service.client}", "service": service.service}
         if function := message.get("function"):

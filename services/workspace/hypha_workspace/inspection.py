@@ -12,7 +12,8 @@ from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import ConfigurationError, NotFound
 from hypha_common.operating import operator_bus, print_rows, run
-from hypha_common.principal import root_principal
+from hypha_common.principal import Principal, root_principal
+from hypha_common.scopes import app_of
 
 from .manager.service_query import ServiceQuery
 from .presence import Presence, everybody
@@ -94,7 +95,7 @@ def print_workspace(settings: Settings, parsed: argparse.Namespace) -> int | Non
 
 
 def print_clients(settings: Settings, parsed: argparse.Namespace) -> int | None:
-    """Print each connected client of a workspace: id, gateway, generation, user, whether it has registered itself."""
+    """Print each connected client of a workspace: id, gateway, generation, user, state, whose instance it is."""
 
     async def rows(stores: Stores) -> None:
         found = await stores.clients.in_workspace(parsed.workspace)
@@ -106,6 +107,7 @@ def print_clients(settings: Settings, parsed: argparse.Namespace) -> int | None:
                     "generation": row.generation,
                     "user": row.user["id"],
                     "state": "registered" if row.registered else "unregistered",
+                    "app_id": app_of(Principal.load(row.user).scope.extra_scopes) or "*",
                 }
                 for row in found
             ],

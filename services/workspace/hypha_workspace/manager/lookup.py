@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.errors import BadRequest, NotSupported
+from hypha_common.errors import BadRequest, NotSupported, QuotaExceeded
 from hypha_common.ids import Address, ServiceId
 from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import Packed, rpc_method
 from hypha_common.wire import pack
+from hypha_workspace.registry.idle import IdleServices, NotRunning
+from hypha_workspace.registry.services import MAX_LISTED
 
 from .bounds import check_text
 from .case_conversion import CaseConversion, check_case, convert_case
 from .service_query import read_query
+from .waking import START_TIMEOUT_S, wake
 
 if TYPE_CHECKING:
     from hypha_common.rpc.service import Service
@@ -31,9 +34,11 @@ class LookupOptions:
     """The ``config`` of ``get_service`` and ``get_service_info`` (GetServiceConfig, contract 01 §3.1)."""
 
     mode: str | None = None
-    timeout_s: float = 10.0
+    timeout_s: float = 10.0  # of asking the provider
+    start_timeout_s: float = START_TIMEOUT_S  # of having an app started, before that
     select_timeout_s: float = 2.0
     case_conversion: CaseConversion | None = None
+    read_app_manifest: bool = False
 
     @classmethod
     def read(cls, config: Mapping[str, Any] | None) -> LookupOptions:
@@ -45,8 +50,10 @@ class LookupOptions:
         return cls(
             mode=mode or None,
             timeout_s=_seconds(config.get("timeout"), "timeout", 10.0),
+            start_timeout_s=_seconds(config.get("timeout"), "timeout", START_TIMEOUT_S),
             select_timeout_s=_seconds(config.get("select_timeout"), "select_timeout", 2.0),
             case_conversion=check_case(config.get("case_conversion")),
+            read_app_manifest=config.get("read_app_manifest") is True,
         )
 
 
@@ -56,6 +63,7 @@ class LookupMethods:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._base_url = backend.settings.public_base_url
+        self._idle = IdleServices(backend.applications)
         self.manager: Service | None = None  # set once the manager is composed: `~` is the manager itself
 
     @rpc_method
@@ -63,12 +71,15 @@ class LookupMethods:
         """
         Return a service: its methods can be called.
 
+        An app that is installed and does not run is started, if you may use that service of it; that takes as long as
+        it takes.
+
         Args:
             service_id: `service`, `client:service`, `workspace/service` or `workspace/client:service`, each with
                 `@app` if only services of an application are meant; `~` is the workspace manager.
             config: A map with any of `mode` (`random`, `first`, `last`, `exact`, `min_load`, `native:random` or
-                `select:min|max|first_success:function`), `timeout` and `select_timeout` (seconds), and
-                `case_conversion` (`camel` or `snake`).
+                `select:min|max|first_success:function`), `timeout` (of a start, then of asking the provider) and
+                `select_timeout`, in seconds, and `case_conversion` (`camel` or `snake`).
 
         """
         options = LookupOptions.read(config)
@@ -76,7 +87,11 @@ class LookupMethods:
             service = self._manager.encoded(str(context.target), self._base_url)
             service["id"] = "~"
         else:
-            info = await self._resolve(service_id, options, context)
+            info = await wake(
+                self._backend.bus,
+                lambda: self._resolve(service_id, options, context),
+                timeout_s=options.start_timeout_s,
+            )
             service = await self._fetch(ServiceId.parse(info["id"], default_workspace=context.workspace), options)
             # The provider shows it to everybody; who else is let in is not a guest's business.
             if info["config"].get("authorized_workspaces") is None:
@@ -90,17 +105,23 @@ class LookupMethods:
         self, service_id: str, config: dict[str, Any] | None = None, *, context: Caller
     ) -> dict[str, Any]:
         """
-        Return what is registered about a service.
+        Return what is registered about a service. Nothing is started.
 
         Args:
             service_id: As for `get_service`.
-            config: A map with any of `mode` and `select_timeout`, as for `get_service`.
+            config: A map with any of `mode` and `select_timeout`, as for `get_service`, and `read_app_manifest`:
+                whether to return what the manifest of an app says of the service where nobody serves it.
 
         """
         options = LookupOptions.read(config)
         if _is_manager(service_id):
             return {**self._manager.info(str(context.target)), "id": "~"}
-        return await self._resolve(service_id, options, context)
+        try:
+            return await self._resolve(service_id, options, context)
+        except NotRunning as error:
+            if not options.read_app_manifest:
+                raise
+            return await self._idle.info(error)
 
     @rpc_method
     async def list_services(
@@ -120,9 +141,9 @@ class LookupMethods:
                 `service_id` (or `id`), `type`, `app_id` and `visibility`; your own workspace by default, `*` for the
                 public services of all workspaces.
             include_unlisted: Whether to list unlisted services of your own workspace, too.
-            include_app_services: Whether to list services of installed applications that do not run; it has no effect
-                where no applications can be installed.
-            prioritize_running_services: Whether to leave out idle services of which one runs.
+            include_app_services: Whether to list what the manifests of applications say of their services, too, with
+                `*` for the client; for `*`, of those in your own workspace.
+            prioritize_running_services: Whether to leave out what manifests say of services that are listed anyway.
 
         """
         own = context.workspace
@@ -130,8 +151,17 @@ class LookupMethods:
         concerned = own if wanted.all_workspaces else wanted.workspace
         readable = context.principal.permission(concerned) >= Permission.READ
         services = self._backend.stores.services
-        # It may be thousands of maps: they go from the database to the client as they were stored.
-        return Packed(await services.select_packed(wanted, own_workspace=own, readable=readable))
+        if not include_app_services:
+            # It may be thousands of maps: they go from the database to the client as they were stored.
+            return Packed(await services.select_packed(wanted, own_workspace=own, readable=readable))
+        found = await services.select(wanted, own_workspace=own, readable=readable)
+        running = {_served(info) for info in found} if prioritize_running_services else set()
+        async for info in self._idle.select(wanted, workspace=concerned, own_workspace=own, readable=readable):
+            if _served(info) not in running:
+                found.append(info)
+            if len(found) > MAX_LISTED:
+                raise QuotaExceeded(f"More than {MAX_LISTED} services match; ask for fewer")
+        return Packed(pack(found))
 
     @rpc_method
     async def search_services(
@@ -191,6 +221,12 @@ class LookupMethods:
             "url": url,
         }
         return encoded
+
+
+def _served(info: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return of which application a service is, and its name there."""
+    service = ServiceId.parse(info["id"], default_workspace="")
+    return service.workspace, service.service, info["app_id"]
 
 
 def _is_manager(service_id: str) -> bool:

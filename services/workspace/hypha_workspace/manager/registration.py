@@ -39,6 +39,7 @@ class RegistrationMethods:
         self._backend = backend
         self._services = backend.stores.services
         self._quota = backend.settings.max_services_per_client
+        self._setups: set[asyncio.Task[None]] = set()
         self._mute: OrderedDict[tuple[str, int], None] = OrderedDict()  # connections that do not serve their built-in
 
     @rpc_method
@@ -83,7 +84,10 @@ class RegistrationMethods:
             registration = await self._move_to_app(registration, app, stored, context)
         self._announce(registration, stored.replaced)
         if _has_setup(registration) and stored.replaced is None:
-            await self._set_up(registration)
+            # Whoever exports a service need not wait for what is done with it, and may take long to set up.
+            task = asyncio.create_task(self._set_up(registration))
+            self._setups.add(task)
+            task.add_done_callback(self._setups.discard)
 
     @rpc_method
     async def unregister_service(self, service_id: str, *, context: Caller) -> None:
@@ -180,12 +184,12 @@ class RegistrationMethods:
         events.emit(workspace, "service_added", registration.info)
 
     async def _set_up(self, registration: Registration) -> None:
-        """Let an application that exported its default service start; that this fails is its own affair."""
+        """Let an application begin that exported its default service; that this fails is its own affair."""
         provider = Address(registration.id.workspace, registration.id.client)
         try:
             await self._backend.providers.call(provider, "services.default.setup", timeout=_SETUP_TIMEOUT_S)
         except HyphaError as error:
-            log.warning("service_setup_failed", service=registration.id.full, error=str(error))
+            log.info("service_setup_failed", service=registration.id.full, error=str(error))
 
     async def _find_one(self, wanted: ServiceId, context: Caller) -> ServiceRow:
         rows = await self._services.find(wanted)

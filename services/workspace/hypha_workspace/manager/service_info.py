@@ -14,7 +14,7 @@ from hypha_common.ids import ServiceId
 from hypha_common.principal import Principal
 from hypha_common.wire import pack
 
-__all__ = ["BUILT_IN", "Registration", "ServiceInfo", "check_app", "read_registration"]
+__all__ = ["BUILT_IN", "Registration", "ServiceInfo", "check_app", "read_registration", "visibility_of"]
 
 ServiceInfo = dict[str, Any]
 
@@ -157,6 +157,11 @@ _KNOWN_CONFIG = frozenset(
         "authorized_workspaces",
     )
 )
+
+
+def visibility_of(given: object) -> str:
+    """Return who sees a service that nobody has registered: what is not known to be open is protected."""
+    return _VISIBILITIES.get(given, "protected") if isinstance(given, str) else "protected"
 
 
 def _check_authorized(authorized: object, visibility: object) -> None:

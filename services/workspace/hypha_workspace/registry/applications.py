@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from .conditions import is_glob
 if TYPE_CHECKING:
     from hypha_common.bus import Bus
 
-__all__ = ["Application", "Applications", "Instances"]
+__all__ = ["Application", "Applications", "Instances", "ListedService"]
 
 log = structlog.get_logger(__name__)
 
@@ -36,16 +36,35 @@ class Instances:
 
 
 @dataclass(frozen=True, slots=True)
-class Application:
-    """What the manifest of an application says about its services; the type of each, None where it has none."""
+class ListedService:
+    """What a manifest says of a service that decides about its use; None where it says nothing."""
 
-    services: Mapping[str, str | None]
+    type: str | None = None
+    visibility: object = None
+    authorized_workspaces: object = None
+
+    def is_open_to(self, workspace: str) -> bool:
+        """Tell whether callers from ``workspace`` may use it who have no permission on the service's own."""
+        if self.visibility in ("public", "unlisted"):
+            return True
+        return isinstance(self.authorized_workspaces, list) and workspace in self.authorized_workspaces
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What the manifest of an application says about its services."""
+
+    services: Mapping[str, ListedService]
     selection_mode: object = None  # as in the manifest: whoever uses it checks it
+    startable: bool = False  # by the apps service, for whoever looks a service of it up
 
     @classmethod
     def load(cls, data: Mapping[str, Any]) -> Application:
-        services = {service["id"]: service["type"] for service in data["services"]}
-        return cls(services, data["service_selection_mode"])
+        services = {
+            service["id"]: ListedService(service["type"], service["visibility"], service["authorized_workspaces"])
+            for service in data["services"]
+        }
+        return cls(services, data["service_selection_mode"], data["startable"])
 
     def stand_ins(self, name: str) -> list[Instances]:
         """
@@ -60,7 +79,7 @@ class Application:
         others = [other for other in self.services if other != name]
         longer = (other for other in others if other.startswith(f"{name}-"))
         found = [Instances(f"{name}-*", but=_with_instances(longer))]
-        if (kind := self.services[name]) and not is_glob(kind):
+        if (kind := self.services[name].type) and not is_glob(kind):
             found.append(Instances(type=kind, but=("built-in", *_with_instances(others))))
         return [*found, Instances(name, without_app=True)]
 
@@ -101,6 +120,29 @@ class Applications:
             self._known.clear()
         self._known[workspace, app] = (now + _FRESH_S, found)
         return found
+
+    async def listed(self, workspace: str, app: str | None = None) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """
+        Yield what manifests say of services, each with its application: of all in a workspace, or of one.
+
+        Nothing where there is no artifacts service. Raises Unavailable where nobody can say.
+
+        """
+        subject = role_verb("artifacts", partition_of(workspace), "applications")
+        after: str | None = ""
+        while after is not None:
+            try:
+                page = await self._bus.request(
+                    subject, {"workspace": workspace, "app_id": app, "after": after}, timeout=_TIMEOUT_S
+                )
+            except NobodyServes:
+                return
+            except DeadlineExceeded as error:
+                raise Unavailable(str(error)) from None
+            for application in page["applications"]:
+                for service in application["services"]:
+                    yield application["id"], service
+            after = page["next"]
 
     async def require(self, workspace: str, app: str) -> None:
         """

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.errors import BadRequest, HyphaError, NotFound, PermissionDenied, Unavailable
+from hypha_common.errors import BadRequest, HyphaError, NobodyServes, NotFound, PermissionDenied, Unavailable
 from hypha_common.ids import DEFAULT_SERVER_ID, PUBLIC_WORKSPACE, Address, ServiceId
 from hypha_common.principal import Permission, Principal
 
 from .applications import Application, Instances
+from .conditions import is_glob
+from .idle import NotRunning
 from .selection import Mode, best, is_load_balanced, least_loaded, native_or_any, read_mode
 from .services import Order, ServiceInfo, ServiceRow
 
@@ -27,6 +30,16 @@ _ASKED_AT_ONCE = 5
 
 # Modes that the database decides; the others look at all candidates.
 _ORDERED: dict[str, Order] = {"first": "first", "last": "last", "random": "random"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """How to choose of what; ``application`` only where its manifest had to be asked."""
+
+    how: Mode
+    rows: list[ServiceRow]
+    application: Application | None = None
+    why_not: str = ""
 
 
 class Resolver:
@@ -66,7 +79,8 @@ class Resolver:
 
         ``workspace`` is the caller's context, ``gateway`` where he is connected (for ``native:random``). A list of
         authorized workspaces is hidden where it is what lets the caller in. Raises NotFound, BadRequest,
-        PermissionDenied with the contract's texts. ``~`` (the manager) is not resolved here.
+        PermissionDenied with the contract's texts; NotRunning where the manifest of an application lists what the
+        caller may use and nobody serves. ``~`` (the manager) is not resolved here.
 
         """
         wanted = ServiceId.parse(service_id, default_workspace=workspace)
@@ -80,46 +94,40 @@ class Resolver:
             raise BadRequest(f"Service id must name a service: {service_id}", rpc_type="AssertionError")
         readable = principal.permission(wanted.workspace) >= Permission.READ
         own_workspace = None if readable else workspace
-        why_not = ""
         if wanted.app == "*":
             how = read_mode(mode, workspace=wanted.workspace)
-            rows = await self._candidates(wanted, how, own_workspace)
+            found = _Found(how, await self._candidates(wanted, how, own_workspace))
         else:
-            how, rows, why_not = await self._of_application(wanted, mode, own_workspace)
-        if not rows:
-            raise await self._nothing(wanted, readable, why_not)
-        row = await self._choose(rows, wanted, how, gateway, select_timeout_s)
+            found = await self._of_application(wanted, mode, own_workspace)
+        if not found.rows:
+            raise await self._nothing(wanted, found, own_workspace)
+        row = await self._choose(found.rows, wanted, found.how, gateway, select_timeout_s)
         if not readable:
             row.info["config"]["authorized_workspaces"] = None
         return row.info
 
-    async def _of_application(
-        self, wanted: ServiceId, mode: str | None, own_workspace: str | None
-    ) -> tuple[Mode, list[ServiceRow], str]:
-        """
-        Return the mode and the candidates of ``name@app``, and why there are none.
-
-        The manifest is asked only where it makes a difference.
-
-        """
+    async def _of_application(self, wanted: ServiceId, mode: str | None, own_workspace: str | None) -> _Found:
+        """Find the candidates of ``name@app``. The manifest is asked only where it makes a difference."""
         how = read_mode(mode or "exact", workspace=wanted.workspace)
         rows = await self._candidates(wanted, how, own_workspace)
         if len(rows) == 1 or (rows and mode):
-            return how, rows, ""
+            return _Found(how, rows)
         try:
             application = await self._applications.find(wanted.workspace, wanted.app)
-        except Unavailable:
+        except Unavailable as error:
+            if not rows and not isinstance(error, NobodyServes):
+                raise  # there may be one that can be started
             application, why_not = None, ""
         else:
             why_not = _why_not(wanted, application)
         selection_mode = None if application is None else application.selection_mode
         how = read_mode(mode or selection_mode or None, workspace=wanted.workspace)
         if rows:
-            return how, await self._candidates(wanted, how, own_workspace), ""
+            return _Found(how, await self._candidates(wanted, how, own_workspace))
         for instances in () if application is None else application.stand_ins(wanted.service):
             if rows := await self._candidates(wanted, how, own_workspace, instances):
                 break
-        return how, rows, why_not
+        return _Found(how, rows, application, why_not)
 
     async def _candidates(
         self, wanted: ServiceId, how: Mode, own_workspace: str | None, among: Instances | None = None
@@ -136,11 +144,23 @@ class Resolver:
             wanted, order=order, limit=limit, own_workspace=own_workspace, startup_client=startup, among=among
         )
 
-    async def _nothing(self, wanted: ServiceId, readable: bool, why: str) -> HyphaError:
-        """Tell an absent service from one that the caller may not see; ``why`` is for those who may see all."""
-        if not readable and await self._services.find(wanted, limit=1):
-            return PermissionDenied(f"Permission denied for non-public service in workspace {wanted.workspace}")
-        return NotFound(f"Service not found: {wanted}{why if readable else ''}")
+    async def _nothing(self, wanted: ServiceId, found: _Found, own_workspace: str | None) -> HyphaError:
+        """Tell an absent service from one that does not run, and from one that the caller may not see."""
+        member = own_workspace is None
+        text = f"Service not found: {wanted}{found.why_not if member else ''}"
+        if not member and await self._services.find(wanted, limit=1):
+            return _denied(wanted)
+        application = found.application
+        listed = None if application is None else application.services.get(wanted.service)
+        if application is not None and listed is not None and wanted.client == "*" and not is_glob(wanted.service):
+            if own_workspace is None or listed.is_open_to(own_workspace):
+                return NotRunning(
+                    text, workspace=wanted.workspace, app=wanted.app, service=wanted.service,
+                    startable=application.startable, member=member,
+                )  # fmt: skip
+            if application.startable:
+                return _denied(wanted)
+        return NotFound(text)
 
     async def _choose(
         self, rows: list[ServiceRow], wanted: ServiceId, how: Mode, gateway: str, select_timeout_s: float
@@ -187,6 +207,10 @@ class Resolver:
             return None
         answers = await asyncio.gather(*map(ask, rows))
         return best([answer for answer in answers if answer is not None], how.criteria)
+
+
+def _denied(wanted: ServiceId) -> PermissionDenied:
+    return PermissionDenied(f"Permission denied for non-public service in workspace {wanted.workspace}")
 
 
 def _why_not(wanted: ServiceId, application: Application | None) -> str:

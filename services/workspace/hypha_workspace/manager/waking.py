@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from hypha_common.errors import HyphaError, NotFound, StartFailed
+from hypha_common.lazy_start import ensure_app
+from hypha_workspace.registry.idle import NotRunning
+
+if TYPE_CHECKING:
+    from hypha_common.bus import Bus
+
+    from .service_info import ServiceInfo
+
+__all__ = ["START_TIMEOUT_S", "wake"]
+
+START_TIMEOUT_S = 65.0  # an app has 60 s to start
+
+_MISSING_S = 5.0  # an app may serve this one some time after others
+_PAUSE_S = 0.25
+
+Find: TypeAlias = Callable[[], Awaitable["ServiceInfo"]]
+
+
+async def wake(bus: Bus, find: Find, *, timeout_s: float = START_TIMEOUT_S) -> ServiceInfo:
+    """
+    Return what ``find`` finds; where that is a service of an app that does not run, have the app started first.
+
+    ``find`` decides who may use what, before and after. Raises what it raises, what the start raises, and
+    DeadlineExceeded; where this cluster runs no apps, NotRunning.
+
+    """
+    try:
+        return await find()
+    except NotRunning as error:
+        missing = error
+    if not missing.startable:
+        raise missing
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout_s
+    give_up = 0.0
+    while await _start(bus, missing, deadline - now()):
+        try:
+            return await find()
+        except NotRunning as error:
+            missing = error
+        # It was stopped in between, or does not serve this one yet.
+        give_up = give_up or min(now() + _MISSING_S, deadline)
+        if now() + _PAUSE_S >= give_up:
+            raise NotFound(f"{missing.message} (application `{missing.app}` runs without it)")
+        await asyncio.sleep(_PAUSE_S)
+    raise missing
+
+
+async def _start(bus: Bus, missing: NotRunning, timeout_s: float) -> bool:
+    """Return whether there are apps here at all."""
+    try:
+        return await ensure_app(bus, missing.workspace, missing.app, missing.service, timeout_s=timeout_s)
+    except StartFailed as error:
+        raise error if missing.member else _without_logs(error) from None
+
+
+def _without_logs(error: HyphaError) -> HyphaError:
+    """What an app has logged is for those who may read its workspace."""
+    return StartFailed(error.message.partition(", logs:\n")[0])
