@@ -90,16 +90,22 @@ async def test_app_id_is_read_from_the_provider(gateway: Gateway) -> None:
 
 
 async def test_setup_of_the_default_service(gateway: Gateway) -> None:
-    """The first registration of `default` starts the application; a failure there is not the registration's."""
+    """The first registration of `default` sets it up; that takes its time, and a failure there is not the other's."""
     a = await gateway.connect("a", user("dan"), "ws-user-dan")
     calls: list[str] = []
+    called, go = asyncio.Event(), asyncio.Event()
 
     async def setup() -> None:
         calls.append("setup")
+        called.set()
+        await go.wait()
         raise ValueError("not today")
 
     await register(a, "default", setup=setup)
+    await asyncio.wait_for(called.wait(), 10)
     await register(a, "default", setup=setup)
+    go.set()
+    assert await a.manager.echo("still here") == "still here"
     assert calls == ["setup"]
 
 
