@@ -10,7 +10,7 @@ import structlog
 
 from hypha_common.envelope import Kind, open_envelope
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.subjects import broadcast
+from hypha_common.subjects import broadcast, decode_token
 from hypha_common.wire import pack, split_frame, unpack
 
 if TYPE_CHECKING:
@@ -25,12 +25,14 @@ log = structlog.get_logger(__name__)
 _EVENTS = "hy.e.*.*"
 _CHANGED = broadcast("app_session")
 _WORKER = b"server-app-worker"
+_DELETED = broadcast("workspace_deleted")
+_ENDING = frozenset({"client_disconnected", "workspace_unloaded"})
 _WAKING = frozenset({"client_connected", "client_updated", "service_added", "service_updated"})
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A client whose connection has ended."""
+    """A client whose connection is said to have ended."""
 
     workspace: str
     client_id: str
@@ -61,18 +63,22 @@ class Feed:
 
     It only says that it is time to look: what is true is in the registry and in the database.
 
+    Listeners (``on_…``) neither block nor raise.
+
     """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._watches: dict[tuple[str, str], set[Watch]] = {}
-        # These neither block nor raise.
         self.on_left: list[Callable[[Left], None]] = []
         self.on_worker: list[Callable[[str], None]] = []  # a worker has appeared in this workspace
+        self.on_unloaded: list[Callable[[str], None]] = []  # a workspace
+        self.on_deleted: list[Callable[[str], None]] = []  # a workspace
 
     async def start(self) -> None:
         await self._bus.subscribe(_EVENTS, self._take_event)
         await self._bus.subscribe(_CHANGED, self._take_change)
+        await self._bus.subscribe(_DELETED, self._take_deletion)
         self._bus.on_reconnected.append(self._wake_all)
 
     @contextmanager
@@ -104,22 +110,38 @@ class Feed:
             envelope = open_envelope(payload)
             if envelope.kind is not Kind.EVENT:
                 return
-            if envelope.label == "client_disconnected":
-                data = split_frame(envelope.body)[0]["data"]
-                left = Left(data["workspace"], data["id"])
-                self._wake(left.workspace, left.client_id)
-                for listener in self.on_left:
-                    listener(left)
-                return
-            if envelope.label == "service_added" and _WORKER in bytes(envelope.body):
-                info = split_frame(envelope.body)[0]["data"]
-                if info.get("type") == _WORKER.decode():
-                    for worker_listener in self.on_worker:
-                        worker_listener(_who(info)[0])
-            if envelope.label in _WAKING and self._watches:
-                self._wake(*_who(split_frame(envelope.body)[0]["data"]))
+            # Services may be described at length: read only what somebody waits for.
+            of_worker = envelope.label == "service_added" and _WORKER in bytes(envelope.body)
+            if of_worker or envelope.label in _ENDING or (envelope.label in _WAKING and self._watches):
+                self._take(envelope.label, split_frame(envelope.body)[0]["data"], subject)
         except (HyphaError, KeyError, TypeError) as error:
             log.warning("event_not_understood", subject=subject, error=repr(error))
+
+    def _take(self, label: str, data: Any, subject: str) -> None:
+        # Members of a workspace can say what they like there, so `data` proves nothing. Where a workspace is said to be
+        # unloaded it is theirs, whose sessions they may stop anyway.
+        if label == "client_disconnected":
+            left = Left(data["workspace"], data["id"])
+            self._wake(left.workspace, left.client_id)
+            for listener in self.on_left:
+                listener(left)
+        elif label == "workspace_unloaded":
+            for heard in self.on_unloaded:
+                heard(decode_token(subject.rpartition(".")[2]))
+        else:
+            self._wake(*_who(data))
+            if label == "service_added" and data.get("type") == _WORKER.decode():
+                for told in self.on_worker:
+                    told(_who(data)[0])
+
+    def _take_deletion(self, subject: str, reply: str, payload: bytes) -> None:
+        try:
+            workspace = unpack(payload)["workspace"]
+        except (HyphaError, KeyError, TypeError) as error:
+            log.warning("event_not_understood", subject=subject, error=repr(error))
+            return
+        for listener in self.on_deleted:
+            listener(workspace)
 
     def _take_change(self, subject: str, reply: str, payload: bytes) -> None:
         workspace, client_id = unpack(payload)

@@ -15,8 +15,11 @@ from .controller import create_service
 from .core import Core
 from .keeping.activity import Activity
 from .keeping.daemons import Daemons
+from .keeping.departures import Departures
 from .keeping.idle import IdleApps
 from .keeping.replicas import Replicas
+from .keeping.upkeep import Upkeep
+from .keeping.workspaces import WorkspaceEnds
 from .migrate import SCHEMA
 from .starting import Starter
 from .starting.lazy import LazyStarts
@@ -54,22 +57,29 @@ class AppsService:
             missing=self.readiness,
         )  # fmt: skip
         core = Core.of(settings, self.bus, self._database, host)
-        starter, stopper = Starter(core), Stopper(core)
+        stopper, upkeep = Stopper(core), Upkeep(self._database)
+        starter = Starter(core, stopper)
         host.add_service(create_service(core, starter, stopper))
         stack.push_async_callback(host.close)
         await core.feed.start()
+        daemons, replicas = Daemons(core, starter), Replicas(core, upkeep, starter, stopper)
+        await until_available(daemons.begin, waits_for="database")
+        await until_available(replicas.announce, waits_for="database")
+        stack.push_async_callback(replicas.close)
         await host.start()
         stack.push_async_callback(starter.close)  # while workers can still be told
-        daemons = Daemons(core, starter)
-        await until_available(daemons.begin, waits_for="database")
+        ends = WorkspaceEnds(core, upkeep, stopper)
+        stack.push_async_callback(ends.close)
         works = (
-            LoopWatch().run(), self._dependencies.watch(), Replicas(core, stopper).run(), IdleApps(core, stopper).run(),
-            daemons.run(),
+            LoopWatch().run(), self._dependencies.watch(), replicas.run(), Departures(core, upkeep, stopper).run(),
+            IdleApps(core, stopper).run(), daemons.run(),
         )  # fmt: skip
         keep_running(stack, works, self._on_fatal)
         # First when stopping: no new requests, while those that run still find everything they need.
         stack.push_async_callback(self.bus.stop_serving)
-        await LazyStarts(core, starter).serve()
+        lazy = LazyStarts(core, starter)
+        stack.push_async_callback(lazy.close)
+        await lazy.serve()
         await Activity(core).serve()
         await self.bus.flush()
 

@@ -6,9 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from hypha_common.errors import HyphaError
 from hypha_common.ids import Address
 from hypha_common.principal import Principal
 from hypha_common.wire import unpack
+
+from .errors import failure_from_wire
 
 __all__ = ["LIVE", "Session", "Status"]
 
@@ -34,6 +37,7 @@ class Session:
     client_id: str
     app_id: str
     stage: bool
+    variant: str  # its version; "": there is only one instance of the app, of whatever version
     status: Status
     exclusive: bool
     epoch: int  # whoever changes it names the epoch that they believe in
@@ -43,7 +47,7 @@ class Session:
     worker_id: str
     worker: Address | None  # who runs it; None: no worker has been asked yet
     wait_for: str | None  # the service that makes it running; "": its client; None: nothing
-    deadline: datetime
+    deadline: datetime  # of its start, later of its end: then others may take it over
     record: dict[str, Any]  # contract 03 §1.6
     daemon: bool
     worker_managed: bool
@@ -52,6 +56,7 @@ class Session:
     last_active: datetime
     load: float
     reason: str
+    failure: HyphaError | None  # what whoever waits for its start is told
     started_at: datetime
 
     @property
@@ -66,13 +71,15 @@ class Session:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Session:
         """Return the session of a database row."""
+        failure = row["failure"]
         return cls(
             workspace=row["workspace"], client_id=row["client_id"], app_id=row["app_id"], stage=row["stage"],
-            status=Status(row["status"]), exclusive=row["exclusive"], epoch=row["epoch"], owner=row["owner"],
-            starter=Principal.load(unpack(row["starter"])), token_id=row["token_id"], worker_id=row["worker_id"],
-            worker=Address.parse(row["worker"]) if row["worker"] else None, wait_for=row["wait_for"],
-            deadline=row["deadline"], record=unpack(row["record"]), daemon=row["daemon"],
+            variant=row["variant"], status=Status(row["status"]), exclusive=row["exclusive"], epoch=row["epoch"],
+            owner=row["owner"], starter=Principal.load(unpack(row["starter"])), token_id=row["token_id"],
+            worker_id=row["worker_id"], worker=Address.parse(row["worker"]) if row["worker"] else None,
+            wait_for=row["wait_for"], deadline=row["deadline"], record=unpack(row["record"]), daemon=row["daemon"],
             worker_managed=row["worker_managed"], autoscaled=row["autoscaled"],
             stop_after_inactive=row["stop_after_inactive"], last_active=row["last_active"], load=row["load"],
-            reason=row["reason"], started_at=row["started_at"],
+            reason=row["reason"], failure=None if failure is None else failure_from_wire(unpack(failure)),
+            started_at=row["started_at"],
         )  # fmt: skip

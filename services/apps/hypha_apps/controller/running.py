@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from hypha_apps.keeping.daemon_rows import DaemonRows
-from hypha_apps.session import Session, Status
+from hypha_apps.session import LIVE, Session, Status
 from hypha_apps.starting import StartRequest
-from hypha_common.errors import BadRequest, HyphaError, NotFound
+from hypha_apps.workers.logs import log_entries
+from hypha_common.errors import BadRequest, HyphaError, NotFound, NotSupported
 from hypha_common.ids import Address, ServiceId
 from hypha_common.principal import Permission, authorize
 from hypha_common.rpc.caller import Caller
@@ -16,8 +19,14 @@ if TYPE_CHECKING:
     from hypha_apps.core import Core
     from hypha_apps.starting import Starter
     from hypha_apps.stopping import Stopper
+    from hypha_apps.workers import Worker
 
 __all__ = ["RunningMethods"]
+
+log = structlog.get_logger(__name__)
+
+_IMAGE_FORMATS = ("png", "jpeg")
+_SCREENSHOT_TIMEOUT_S = 30.0
 
 
 class RunningMethods:
@@ -66,9 +75,14 @@ class RunningMethods:
         """
         workspace = context.workspace
         authorize(context.principal, Permission.READ_WRITE, workspace)
+        if version == "stage":
+            version, stage = None, True
+        elif version == "latest":
+            version = None
         app = await self._core.apps.read(workspace, app_id, user=context.principal, version=version, stage=bool(stage))
         request = StartRequest(
             context.principal,
+            version=version,
             timeout=timeout,
             wait_for_service=False if detached else wait_for_service,
             stop_after_inactive=stop_after_inactive,
@@ -98,13 +112,13 @@ class RunningMethods:
             await self._stopper.stop(
                 place.workspace, place.client, reason=f"stopped by {context.principal.id}", keep_on_error=True
             )
-        except NotFound:
+        except HyphaError as error:
+            session = await self._core.sessions.get(place.workspace, place.client)
+            if session is not None and session.status in LIVE:
+                await self._daemons.release(session.workspace, session.app_id)  # it runs on
             if raise_exception:
                 raise
-        except HyphaError:
-            if (session := await self._core.sessions.get(place.workspace, place.client)) is not None:
-                await self._daemons.release(session.workspace, session.app_id)  # it runs on
-            raise
+            log.info("app_not_stopped", session=str(place), error=str(error))
 
     @rpc_method
     async def list_running(self, *, context: Caller) -> list[dict[str, Any]]:
@@ -148,20 +162,66 @@ class RunningMethods:
             limit: How many entries to return, all by default.
 
         """
-        session = await self._running(session_id, context)
-        worker = await self._core.workers.get(ServiceId.parse(session.worker_id, default_workspace=session.workspace))
-        entries = await self._core.calls.logs(worker, session.id)
-        wanted = [entry for entry in entries if type is None or entry["type"] == type]
+        session = await self._known(session_id, context)
         first, count = _count("offset", offset), None if limit is None else _count("limit", limit)
+        entries = await self._entries(session)
+        wanted = [entry for entry in entries if type is None or entry["type"] == type]
         shown = wanted[first:] if count is None else wanted[first : first + count]
         return {"items": shown, "total": len(wanted), "offset": first, "limit": limit}
 
-    async def _running(self, session_id: str, context: Caller) -> Session:
+    @rpc_method
+    async def take_screenshot(
+        self,
+        session_id: str,
+        format: str = "png",  # noqa: A002  # the word of the protocol
+        *,
+        context: Caller,
+    ) -> bytes:
+        """
+        Return an image of the page that a running app shows, where its worker can make one.
+
+        Args:
+            session_id: As `start` returned it.
+            format: `png` or `jpeg`.
+
+        """
+        session = await self._known(session_id, context)
+        if format not in _IMAGE_FORMATS:
+            raise BadRequest(f"Invalid format: {format}. Must be one of: {', '.join(_IMAGE_FORMATS)}")
+        if session.status is not Status.RUNNING:
+            raise NotFound(f"Server app instance not found: {session_id}")
+        worker = await self._worker(session)
+        if not worker.has("take_screenshot"):
+            raise NotSupported(f"Worker {worker.id} takes no screenshots")
+        image = await self._core.calls.call(
+            worker.service_id, "take_screenshot", session.id, format, timeout_s=_SCREENSHOT_TIMEOUT_S
+        )
+        if not isinstance(image, bytes):
+            raise NotSupported(f"Worker {worker.id} answered no image")
+        return image
+
+    async def _known(self, session_id: str, context: Caller) -> Session:
+        """Return a session that a worker was asked for, or that has ended. Raises NotFound."""
         place = _place(session_id, context)
         session = await self._core.sessions.get(place.workspace, place.client)
         if session is None or not session.worker_id:
             raise NotFound(f"Server app instance not found: {session_id}")
         return session
+
+    async def _worker(self, session: Session) -> Worker:
+        return await self._core.workers.get(ServiceId.parse(session.worker_id, default_workspace=session.workspace))
+
+    async def _entries(self, session: Session) -> list[dict[str, Any]]:
+        """Return what a session has logged: once it has ended, where that was kept or its worker still has it."""
+        kept = session.record.get("logs")
+        if isinstance(kept, dict):
+            return log_entries(kept)
+        try:
+            return await self._core.calls.logs(await self._worker(session), session.id)
+        except HyphaError:
+            if session.status in LIVE:
+                raise
+            raise NotFound(f"Server app instance not found: {session.id}, it has ended: {session.reason}") from None
 
 
 def _place(session_id: str, context: Caller) -> Address:

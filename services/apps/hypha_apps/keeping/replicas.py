@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
+from hypha_apps.background import Background
+from hypha_apps.session import Status
 from hypha_common.errors import HyphaError
 
 if TYPE_CHECKING:
     from hypha_apps.core import Core
+    from hypha_apps.starting import Starter
     from hypha_apps.stopping import Stopper
+    from hypha_common.db import Shard
+
+    from .upkeep import Upkeep
 
 __all__ = ["Replicas"]
 
@@ -19,22 +26,42 @@ _INTERVAL_S = 1.0
 
 
 class Replicas:
-    """Says that this replica lives, and ends what those were doing that no longer say so."""
+    """Says that this replica lives, and takes over what those were doing that no longer say so."""
 
-    def __init__(self, core: Core, stopper: Stopper) -> None:
+    def __init__(self, core: Core, upkeep: Upkeep, starter: Starter, stopper: Stopper) -> None:
         self._core = core
+        self._upkeep = upkeep
+        self._starter = starter
         self._stopper = stopper
+        self._background = Background()
+
+    async def announce(self) -> None:
+        """Say that this replica lives, before it begins anything that would else count as left behind."""
+        for shard in self._core.database.all():
+            await self._upkeep.renew(shard, self._core.bus.instance)
 
     async def run(self) -> None:
         """Run for the life of the replica."""
         while True:
-            for shard in self._core.database.all():
-                try:
-                    await self._core.sessions.renew(shard, self._core.bus.instance)
-                    for session in await self._core.sessions.adopt(shard, self._core.bus.instance):
-                        log.warning("session_adopted", session=session.id, status=str(session.status))
-                        await self._stopper.abandon(session)
-                    await self._core.sessions.forget(shard)
-                except HyphaError as error:
-                    log.warning("sessions_not_kept", error=str(error))
+            # Each database by itself: one that does not answer must not make this replica look dead in the others.
+            await asyncio.gather(*(self._keep(shard) for shard in self._core.database.all()))
             await asyncio.sleep(_INTERVAL_S)
+
+    async def close(self) -> None:
+        """Let others take over at once."""
+        await self._background.close()
+        with suppress(HyphaError):
+            await self._upkeep.resign(self._core.bus.instance)
+
+    async def _keep(self, shard: Shard) -> None:
+        try:
+            await self._upkeep.renew(shard, self._core.bus.instance)
+            for session in await self._upkeep.adopt(shard, self._core.bus.instance):
+                log.warning("session_adopted", session=session.id, status=str(session.status))
+                if session.status is Status.STARTING:
+                    self._starter.take_over(session)
+                else:
+                    self._background.run(self._stopper.carry_out(session))
+            await self._upkeep.forget(shard)
+        except HyphaError as error:
+            log.warning("sessions_not_kept", error=str(error))

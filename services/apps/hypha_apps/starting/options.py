@@ -15,6 +15,11 @@ __all__ = ["CHECK_INTERVAL_S", "StartOptions", "StartRequest"]
 DEFAULT_TIMEOUT_S = 60.0
 MAX_TIMEOUT_S = 3600.0
 DEFAULT_STOP_AFTER_INACTIVE_S = 600.0
+# What says which session of whom it is, and where it connects.
+_OURS = frozenset({
+    "id", "app_id", "workspace", "client_id", "token", "user", "server_url", "public_base_url", "local_base_url",
+    "artifact_id", "app_files_base_url", "progress_callback",
+})  # fmt: skip
 CHECK_INTERVAL_S = 10.0  # an app cannot be stopped sooner than somebody looks (contract 03 §1.6)
 
 
@@ -23,6 +28,7 @@ class StartRequest:
     """Who asks for what; None: what the manifest says, else the default."""
 
     user: Principal  # who the instance runs as
+    version: str | None = None  # that was asked for: an instance of another one will not do
     timeout: float | None = None  # seconds
     wait_for_service: str | bool | None = None
     stop_after_inactive: float | None = None  # seconds; 0: never
@@ -50,23 +56,28 @@ class StartOptions:
     def of(cls, app: App, request: StartRequest, *, check_interval_s: float = CHECK_INTERVAL_S) -> StartOptions:
         """Complete a request; somebody looks for activity every ``check_interval_s``. Raises BadRequest."""
         manifest = app.manifest
-        configured = manifest.get("startup_config")
-        config: Mapping[str, Any] = configured if isinstance(configured, Mapping) else {}
+        config = _mapping("startup_config", manifest.get("startup_config"))
         daemon = bool(manifest.get("daemon"))
         inactive = _first(request.stop_after_inactive, config.get("stop_after_inactive"))
+        stop_after_inactive = check_inactive(inactive, check_interval_s)
         if daemon and inactive:
             raise BadRequest("Daemon apps should not have stop_after_inactive set")
         autoscaling = manifest.get("autoscaling")
         return cls(
             timeout_s=_seconds("timeout", _first(request.timeout, config.get("timeout")), DEFAULT_TIMEOUT_S),
             wait_for=_service(_first(request.wait_for_service, config.get("wait_for_service"))),
-            stop_after_inactive=0.0 if daemon else check_inactive(inactive, check_interval_s),
+            stop_after_inactive=0.0 if daemon else stop_after_inactive,
             daemon=daemon,
             singleton=bool(manifest.get("singleton")),
             worker_managed=bool(manifest.get("worker_managed")),
             autoscaled=isinstance(autoscaling, Mapping) and bool(autoscaling.get("enabled")),
-            additional={**(config.get("additional_kwargs") or {}), **(request.additional_kwargs or {})},
+            additional={**_additional(config.get("additional_kwargs")), **_additional(request.additional_kwargs)},
         )
+
+    @property
+    def exclusive(self) -> bool:
+        """Tell whether a start gives way to an instance that there is (contract 03 §1.6 "reuse rule")."""
+        return self.singleton or not (self.daemon or self.autoscaled)
 
 
 def check_inactive(value: object, check_interval_s: float = CHECK_INTERVAL_S) -> float:
@@ -80,10 +91,25 @@ def check_inactive(value: object, check_interval_s: float = CHECK_INTERVAL_S) ->
     return float(value)
 
 
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise BadRequest(f"{name} must be a map of names to values")
+    return value
+
+
+def _additional(value: object) -> Mapping[str, Any]:
+    additional = _mapping("additional_kwargs", value)
+    if refused := sorted(_OURS & set(additional)):
+        raise BadRequest(f"additional_kwargs must not have: {', '.join(refused)}")
+    return additional
+
+
 def _seconds(name: str, value: object, default: float) -> float:
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise BadRequest(f"{name} must be a number of seconds greater than 0")
     return min(float(value), MAX_TIMEOUT_S)
 

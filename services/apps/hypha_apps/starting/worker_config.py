@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,14 +9,14 @@ if TYPE_CHECKING:
     from hypha_apps.workers import Worker
     from hypha_common.settings import Settings
 
-    from .options import StartOptions, StartRequest
+    from .options import StartOptions
 
 __all__ = ["worker_config"]
 
 
 def worker_config(
     settings: Settings, app: App, session: Session, worker: Worker, token: str, options: StartOptions,
-    request: StartRequest,
+    progress: Callable[[Any], None] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return what a worker's ``start`` is given: the union of what workers of all generations read (03 §2.4)."""
     public = settings.public_base_url
@@ -45,6 +46,6 @@ def worker_config(
         "metadata": manifest,
         "user": session.starter.parent or session.starter.id,
         "disable_ssl": False,
-        "progress_callback": request.progress,
+        "progress_callback": progress,
         **options.additional,
     }

@@ -83,8 +83,9 @@ def _create_sessions() -> None:
         sa.Column("client_id", sa.Text, primary_key=True),
         sa.Column("app_id", sa.Text, nullable=False),
         _flag("stage"),  # of the draft
+        sa.Column("variant", sa.Text, nullable=False, server_default=""),  # its version; empty: there is only one
         sa.Column("status", sa.Text, nullable=False),
-        _flag("exclusive"),  # while it starts or runs no other exclusive one of the same app does
+        _flag("exclusive"),  # while it starts or runs no other exclusive one of the same variant does
         sa.Column("epoch", sa.BigInteger, nullable=False, server_default="1"),
         sa.Column("owner", sa.Text, nullable=False),  # the replica that starts or stops it
         sa.Column("starter", sa.LargeBinary, nullable=False),  # msgpack: UserInfo of who it runs as
@@ -93,7 +94,7 @@ def _create_sessions() -> None:
         # Who runs it, ws/client; empty: no worker has been asked yet.
         sa.Column("worker", sa.Text, nullable=False, server_default=""),
         sa.Column("wait_for", sa.Text),  # service that makes it running; empty: its client; null: nothing
-        sa.Column("deadline", pg.TIMESTAMP(timezone=True), nullable=False),  # of the start
+        sa.Column("deadline", pg.TIMESTAMP(timezone=True), nullable=False),  # of its start or of its end
         sa.Column("record", sa.LargeBinary, nullable=False),  # msgpack: what clients are told
         _flag("daemon"),
         _flag("worker_managed"),
@@ -103,6 +104,8 @@ def _create_sessions() -> None:
         sa.Column("load", sa.Float, nullable=False, server_default="0"),  # messages a minute
         sa.Column("reported_at", pg.TIMESTAMP(timezone=True)),  # when a gateway last told of these two
         sa.Column("reason", sa.Text, nullable=False, server_default=""),  # why it ended
+        sa.Column("failure", sa.LargeBinary),  # msgpack: the error of a start, for whoever waits for it
+        _flag("untold"),  # its worker was away when it ended, and may still run it
         sa.Column("started_at", pg.TIMESTAMP(timezone=True), nullable=False, server_default=_NOW),
         sa.Column("ended_at", pg.TIMESTAMP(timezone=True)),
         sa.CheckConstraint("status IN ('starting', 'running', 'stopping', 'stopped', 'failed')", name="status"),
@@ -110,10 +113,11 @@ def _create_sessions() -> None:
     op.create_index(
         "app_sessions_exclusive",
         "app_sessions",
-        ["workspace", "app_id", "stage"],
+        ["workspace", "app_id", "stage", "variant"],
         unique=True,
         postgresql_where=sa.text("exclusive AND status IN ('starting', 'running')"),
     )
     op.create_index("app_sessions_app", "app_sessions", ["workspace", "app_id"])
     op.create_index("app_sessions_worker", "app_sessions", ["worker"])
     op.create_index("app_sessions_status", "app_sessions", ["status", "last_active"])
+    op.create_index("app_sessions_untold", "app_sessions", ["worker"], postgresql_where=sa.text("untold"))
