@@ -32,7 +32,8 @@ _RENEW = """
 """
 _FORGET = """
     DELETE FROM app_sessions
-    WHERE status IN ('stopped', 'failed') AND ended_at < now() - CASE WHEN untold THEN $2::interval ELSE $1::interval END
+    WHERE status IN ('stopped', 'failed')
+    AND ended_at < now() - CASE WHEN untold THEN $2::interval ELSE $1::interval END
 """
 _FORGET_REPLICAS = "DELETE FROM app_replicas WHERE expires_at < now() - interval '1 hour'"
 _RUNNING = "SELECT workspace, client_id, worker, status FROM app_sessions WHERE status IN ('starting', 'running')"
