@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hypha_common.errors import BadRequest
-from hypha_workspace.registry.selection import Mode, best, is_load_balanced, least_loaded, native_or_any, read_mode
+from hypha_common.selection import Mode, best, is_load_balanced, least_loaded, native_or_any, read_mode
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ class Core:
 
     @classmethod
     def of(cls, settings: Settings, bus: Bus, database: Database, host: RoleHost) -> Core:
-        store, registry = ArtifactStore(bus, host), Registry(bus, host)
+        store, registry, calls = ArtifactStore(bus, host), Registry(bus, host), WorkerCalls(host)
         return cls(
             settings, bus, database, host, Sessions(database), store, Apps(store), registry, InstanceTokens(bus),
-            Workers(host, registry), WorkerCalls(host), Feed(bus),
+            Workers(bus, host, registry, database, calls), calls, Feed(bus),
         )  # fmt: skip

@@ -19,6 +19,7 @@ from .manager.service_info import read_registration
 from .registry.admission import Admitted, ConnectRequest
 from .registry.gateways import role_gateway
 from .registry.idle import NotRunning
+from .registry.workers import RegisteredWorkers
 from .workspaces.record import owner_names
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Connections:
             "resolve": self.resolve,
             "info": self.info,
             "instances": self.instances,
+            "workers": RegisteredWorkers(self._stores.database).answer,
         }
         for verb, handler in verbs.items():
             await self._bus.serve(_ROLE, verb, handler)

@@ -164,7 +164,7 @@ class RunningMethods:
         """
         session = await self._known(session_id, context)
         first, count = _count("offset", offset), None if limit is None else _count("limit", limit)
-        entries = await self._entries(session)
+        entries = await self._entries(session, type)
         wanted = [entry for entry in entries if type is None or entry["type"] == type]
         shown = wanted[first:] if count is None else wanted[first : first + count]
         return {"items": shown, "total": len(wanted), "offset": first, "limit": limit}
@@ -211,13 +211,13 @@ class RunningMethods:
     async def _worker(self, session: Session) -> Worker:
         return await self._core.workers.get(ServiceId.parse(session.worker_id, default_workspace=session.workspace))
 
-    async def _entries(self, session: Session) -> list[dict[str, Any]]:
+    async def _entries(self, session: Session, type: str | None) -> list[dict[str, Any]]:  # noqa: A002
         """Return what a session has logged: once it has ended, where that was kept or its worker still has it."""
         kept = session.record.get("logs")
         if isinstance(kept, dict):
             return log_entries(kept)
         try:
-            return await self._core.calls.logs(await self._worker(session), session.id)
+            return await self._core.calls.logs(await self._worker(session), session.id, type)
         except HyphaError:
             if session.status in LIVE:
                 raise

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from hypha_common.rpc.service import Service
 
 from .running import RunningMethods
+from .worker_methods import WorkerMethods
 
 if TYPE_CHECKING:
     from hypha_apps.core import Core
@@ -19,6 +20,7 @@ def create_service(core: Core, starter: Starter, stopper: Stopper) -> Service:
     return Service.of(
         "server-apps",
         RunningMethods(core, starter, stopper),
+        WorkerMethods(core, stopper),
         name="Server Apps",
         type="server-apps",
         description="Apps that run on this server: install, start, stop.",

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from hypha_apps.errors import StartFailed, StartLost
-from hypha_common.errors import BadRequest, HyphaError
-from hypha_common.ids import PUBLIC_WORKSPACE, ServiceId
-from hypha_common.principal import Permission, authorize
+from hypha_common.errors import HyphaError
 
 from .arrival import Arrival, Taken
 from .serving import with_services
@@ -108,20 +106,10 @@ class Launch:
         version = request.version or (None if app.stage else app.version)
         _, worker = await asyncio.gather(
             self.core.apps.read(app.workspace, app.id, user=None, version=version, stage=app.stage),
-            self._named() if request.worker_id is not None
-            else self.core.workers.choose(app.workspace, app.type, request.worker_selection_mode),
+            self.core.workers.choose(
+                app.workspace, app.type, request.worker_selection_mode, worker_id=request.worker_id, app_id=app.id
+            ),
         )  # fmt: skip
-        return worker
-
-    async def _named(self) -> Worker:
-        """Return the worker that was asked for. Raises PermissionDenied, BadRequest, NotFound."""
-        service_id = ServiceId.parse(str(self.request.worker_id), default_workspace=self.app.workspace)
-        if service_id.workspace not in (self.app.workspace, PUBLIC_WORKSPACE):
-            # It is called from its own workspace, as if by one of its own.
-            authorize(self.request.user, Permission.READ, service_id.workspace)
-        worker = await self.core.workers.get(service_id)
-        if self.app.type not in worker.supported_types:
-            raise BadRequest(f"Worker {worker.id} does not support app type: {self.app.type}")
         return worker
 
     async def _assign(self, session: Session, worker: Worker) -> tuple[Session, str]:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .calling import WorkerCalls
 from .worker import Worker
-from .workers import Workers
+from .workers import Workers, worker_address
 
-__all__ = ["Worker", "WorkerCalls", "Workers"]
+__all__ = ["Worker", "WorkerCalls", "Workers", "worker_address"]

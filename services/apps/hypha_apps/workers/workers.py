@@ -1,76 +1,135 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import structlog
-
-from hypha_common.errors import HyphaError, NotFound
+from hypha_common.errors import BadRequest, Conflict, NotFound
 from hypha_common.ids import PUBLIC_WORKSPACE, ServiceId
-from hypha_common.principal import root_principal
+from hypha_common.selection import read_mode
 
-from .worker import Worker
+from .descriptions import Descriptions
+from .disabled import DisabledWorkers
+from .idle import IdleWorkers
+from .loads import WorkerLoads
+from .registrations import Registration, Registrations
+from .selecting import select_worker
 
 if TYPE_CHECKING:
     from hypha_apps.registry import Registry
+    from hypha_common.bus import Bus
+    from hypha_common.db import Database
     from hypha_common.rpc.host import RoleHost
 
-__all__ = ["Workers"]
+    from .calling import WorkerCalls
+    from .worker import Worker
 
-log = structlog.get_logger(__name__)
-
-_TYPE = "server-app-worker"
-_DESCRIBE_TIMEOUT_S = 5.0
+__all__ = ["Workers", "worker_address"]
 
 
 class Workers:
     """Finds workers: those of a workspace, else the cluster's own in ``public`` (contract 03 §2.7)."""
 
-    def __init__(self, host: RoleHost, registry: Registry) -> None:
-        self._host = host
-        self._registry = registry
+    def __init__(self, bus: Bus, host: RoleHost, registry: Registry, database: Database, calls: WorkerCalls) -> None:
+        self._calls = calls
+        self._registrations = Registrations(bus)
+        self._descriptions = Descriptions(host)
+        self._idle = IdleWorkers(bus, registry)
+        self._loads = WorkerLoads(database)
+        self.disabled = DisabledWorkers(database)
 
-    async def choose(self, workspace: str, app_type: str, mode: str | None) -> Worker:
-        """Return a worker that runs apps of this type. Raises NotFound (WorkerNotFoundError)."""
-        for place in dict.fromkeys((workspace, PUBLIC_WORKSPACE)):
-            fitting = [worker for worker in await self.of(place) if app_type in worker.supported_types]
-            if fitting:
-                return random.choice(fitting)
-        raise NotFound(f"No server app worker found for app type: {app_type}", rpc_type="WorkerNotFoundError")
+    async def choose(
+        self, workspace: str, app_type: str, mode: str | None = None, *, worker_id: str | None = None, app_id: str = ""
+    ) -> Worker:
+        """
+        Return a worker that runs an app of this type in a workspace.
+
+        Args:
+            workspace: where the app belongs
+            app_type: its runtime type
+            mode: how one of several is chosen: `random` (default), `first`, `last`, `exact`, `min_load`,
+                `select:<min|max|first_success>:<function>`
+            worker_id: the one that it must be, `client:service` or `workspace/client:service`
+            app_id: the app, whose own instances are no workers for it
+
+        Raises NotFound (WorkerNotFoundError), BadRequest (mode, id, type), Conflict (it is disabled).
+
+        """
+        if worker_id is not None:
+            return await self._named(workspace, app_type, worker_id)
+        how = read_mode(mode or "random", workspace=workspace)
+        found = await self._fitting(workspace, app_type, workspace, app_id)
+        if not found:
+            found = await self._woken(workspace, app_type, app_id, sure=True)
+        if not found and workspace != PUBLIC_WORKSPACE:
+            found = await self._fitting(PUBLIC_WORKSPACE, app_type, workspace, app_id)
+        if not found:
+            found = await self._woken(workspace, app_type, app_id, sure=False)
+        if not found:
+            raise NotFound(f"No server app worker found for app type: {app_type}", rpc_type="WorkerNotFoundError")
+        return await select_worker(how, found, self._calls, self._loads)
 
     async def of(self, workspace: str) -> list[Worker]:
-        """Return the workers of a workspace that answer."""
-        # As root: those of `public` are protected, and run everybody's apps all the same.
-        infos: list[dict[str, Any]] = await self._registry.manager(
-            "list_services", {"workspace": workspace, "type": _TYPE}, user=root_principal(workspace),
-            workspace=workspace,
-        )  # fmt: skip
-        ids = [ServiceId.parse(info["id"], default_workspace=workspace) for info in infos]
-        found = await asyncio.gather(*(self._describe(id) for id in ids))
-        return [worker for worker in found if worker is not None]
+        """Return the workers of a workspace that answer, in order of registration."""
+        return await self._described(await self._registrations.of(workspace))
 
     async def get(self, service_id: ServiceId) -> Worker:
-        """Return a worker by its id. Raises NotFound where it does not answer."""
-        worker = await self._describe(service_id)
+        """Return a worker by its id, disabled or not. Raises NotFound where it does not answer."""
+        registration = await self._registrations.get(service_id)
+        worker = None if registration is None else await self._descriptions.of(registration)
         if worker is None:
-            raise NotFound(f"Worker {service_id.full} is not available", rpc_type="WorkerNotFoundError")
+            raise _not_available(service_id)
         return worker
 
-    async def _describe(self, service_id: ServiceId) -> Worker | None:
-        """Ask a worker what it is; None where it does not say."""
-        workspace = service_id.workspace
-        try:
-            encoded = await self._host.peer.call(
-                f"{workspace}/{service_id.client}",
-                "services.built-in.get_service",
-                service_id.service,
-                sender=await self._host.sender_in(workspace),
-                workspace=workspace,
-                timeout=_DESCRIBE_TIMEOUT_S,
-                decode=False,
-            )
-        except HyphaError as error:
-            log.info("worker_does_not_answer", worker=service_id.full, error=str(error))
-            return None
-        return Worker.of(service_id, encoded) if isinstance(encoded, dict) else None
+    async def _named(self, workspace: str, app_type: str, worker_id: str) -> Worker:
+        wanted = worker_address(worker_id, workspace)
+        registration = await self._registrations.get(wanted)
+        if registration is None or not _is_for(registration, workspace):
+            raise _not_available(wanted)
+        if wanted.full in await self.disabled.of(workspace, wanted.workspace):
+            raise Conflict(f"Worker {wanted.full} is disabled")
+        worker = await self._descriptions.of(registration)
+        if worker is None:
+            raise _not_available(wanted)
+        if app_type not in worker.supported_types:
+            raise BadRequest(f"Worker {wanted.full} does not support app type: {app_type}")
+        return worker
+
+    async def _fitting(self, place: str, app_type: str, workspace: str, app_id: str) -> list[Worker]:
+        """Return the workers at ``place`` that may run an app of ``workspace``, and can."""
+        registered = [one for one in await self._registrations.of(place) if (place, one.app_id) != (workspace, app_id)]
+        if not registered:
+            return []
+        disabled = await self.disabled.of(workspace, place)
+        enabled = [one for one in registered if one.service_id.full not in disabled]
+        return [worker for worker in await self._described(enabled) if app_type in worker.supported_types]
+
+    async def _woken(self, workspace: str, app_type: str, app_id: str, *, sure: bool) -> list[Worker]:
+        """Start worker apps until there is a worker that fits."""
+        async for _ in self._idle.started(workspace, app_type, app_id, sure=sure):
+            if found := await self._fitting(workspace, app_type, workspace, app_id):
+                return found
+        return []
+
+    async def _described(self, registrations: Iterable[Registration]) -> list[Worker]:
+        described = await asyncio.gather(*(self._descriptions.of(one) for one in registrations))
+        return [worker for worker in described if worker is not None]
+
+
+def worker_address(worker_id: str, workspace: str) -> ServiceId:
+    """Return the full id of a worker; ``client:service`` is of ``workspace``. Raises BadRequest."""
+    if not isinstance(worker_id, str):
+        raise BadRequest("worker_id must be text")
+    wanted = ServiceId.parse(worker_id, default_workspace=workspace)
+    if "*" in wanted.full or "?" in wanted.full or wanted.app != "*":
+        raise BadRequest(f"Invalid worker id: {worker_id}. It must be 'workspace/client:service'")
+    return wanted
+
+
+def _is_for(registration: Registration, workspace: str) -> bool:
+    place = registration.service_id.workspace
+    return place in (workspace, PUBLIC_WORKSPACE) or registration.serves(workspace)
+
+
+def _not_available(service_id: ServiceId) -> NotFound:
+    return NotFound(f"Worker {service_id.full} is not available", rpc_type="WorkerNotFoundError")

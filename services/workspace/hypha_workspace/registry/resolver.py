@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from hypha_common.errors import BadRequest, HyphaError, NobodyServes, NotFound, PermissionDenied, Unavailable
 from hypha_common.ids import DEFAULT_SERVER_ID, PUBLIC_WORKSPACE, Address, ServiceId
 from hypha_common.principal import Permission, Principal
+from hypha_common.selection import Mode, best, is_load_balanced, least_loaded, native_or_any, read_mode
 
 from .applications import Application, Instances
 from .conditions import is_glob
 from .idle import NotRunning
-from .selection import Mode, best, is_load_balanced, least_loaded, native_or_any, read_mode
 from .services import Order, ServiceInfo, ServiceRow
 
 if TYPE_CHECKING:

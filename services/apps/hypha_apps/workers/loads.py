@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hypha_common.db import Database
+    from hypha_common.ids import Address
+
+__all__ = ["WorkerLoads"]
+
+_SESSIONS = """
+    SELECT worker, count(*) AS sessions FROM app_sessions
+    WHERE worker = ANY($1::text[]) AND status IN ('starting', 'running') GROUP BY worker
+"""
+
+
+class WorkerLoads:
+    """How much workers have to do."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of(self, workers: Iterable[Address]) -> dict[Address, tuple[float, int]]:
+        """
+        Return for each (messages a minute, sessions): smaller is less to do.
+
+        Messages are counted only of workers that are apps themselves (contract 03 §2.7 "load").
+
+        """
+        found = list(dict.fromkeys(workers))
+        sessions: dict[str, int] = {}
+        for shard in self._database.all():
+            for row in await shard.fetch(_SESSIONS, [str(worker) for worker in found]):
+                sessions[row["worker"]] = sessions.get(row["worker"], 0) + row["sessions"]
+        messages = {worker: await self._messages(worker) for worker in found}
+        return {worker: (messages[worker], sessions.get(str(worker), 0)) for worker in found}
+
+    async def _messages(self, worker: Address) -> float:
+        load = await self._database.for_workspace(worker.workspace).fetchval(
+            "SELECT load FROM app_sessions WHERE workspace = $1 AND client_id = $2", worker.workspace, worker.client
+        )
+        return float(load or 0.0)
