@@ -52,6 +52,24 @@ async def test_a_worker_that_does_not_answer_is_passed_over(
         os.kill(pid, signal.SIGKILL)
 
 
+async def test_progress_of_a_start_reaches_whoever_asked_for_it(connect_user: ConnectUser) -> None:
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+    heard: list[dict[str, Any]] = []
+
+    async def behaviour(client: Any, config: Any) -> None:
+        for step in ("unpacking", "running"):
+            await config["progress_callback"]({"type": "info", "message": step})
+        await client.register_service({"id": "default"})
+
+    async with app_worker(server, behaviour=behaviour):
+        await create_app(server, "app")
+        await apps.start("app", progress_callback=heard.append)
+    assert [message["message"] for message in heard if message["message"] in ("unpacking", "running")] == [
+        "unpacking", "running",
+    ]  # fmt: skip
+
+
 async def test_a_worker_is_given_what_workers_of_all_generations_read(connect_user: ConnectUser) -> None:
     server = await connect_user()
     apps = await server.get_service("public/server-apps")
