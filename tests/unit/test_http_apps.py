@@ -43,7 +43,7 @@ async def test_function_paths(world: World) -> None:
         ("pages/liar", 500, "Internal Server Error: a function must return a map"),
         ("pages/injector", 500, "Internal Server Error: invalid header"),
         ("pages/crash", 500, "Internal Server Error: ZeroDivisionError: division by zero"),
-        ("web/", 501, "Services of type asgi are not served"),
+        ("web/", 404, "RemoteException: Method expired or not found"),
         ("test-service/", 500, "Invalid service type: generic"),
         ("nosvc/", 404, "RemoteException: KeyError: 'Service not found: public/*:nosvc@*'"),
         ("secret/", 403, "RemoteException: PermissionError: Permission denied"),

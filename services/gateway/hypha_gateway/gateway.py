@@ -137,6 +137,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.state.web_apps.close()
         await self.client.close()
         await self.audit.close()
         await self.feed.stop()

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
@@ -12,18 +13,28 @@ from hypha_common.errors import HyphaError
 from hypha_common.ids import HTTP_CLIENT_PREFIX, MANAGER_ADDRESS, Address, role_of
 from hypha_common.rpc.peer import RpcPeer
 from hypha_common.rpc.probing import probe
-from hypha_common.subjects import client_frames, decode_token, encode_token, no_responders_prefix, parse_client_frames
+from hypha_common.subjects import (
+    client_frames,
+    decode_token,
+    encode_token,
+    gateway_verb,
+    no_responders_prefix,
+    parse_client_frames,
+)
+from hypha_common.wire import pack
 
 from .gate import Gate
 from .link import Buffers
 from .roles import RoleCalls
 from .table import ConnectionTable
+from .windows import RECEIPT_BYTES, Receipts
 
 __all__ = ["LocalClient"]
 
 log = structlog.get_logger(__name__)
 
 _MAX_WORKSPACES = 4096
+_CALLBACKS_PER_CLIENT = 4096  # at once: a web service waits for each of its visitors, and answers them at the same time
 
 
 class _Held:
@@ -39,7 +50,7 @@ class LocalClient:
     The gateway as an RPC client: calls services for HTTP requests.
 
     It sends as ``<workspace of the caller>/client-http-<instance>`` and has interest in the answers to each such
-    address that is in use; the least recently used ones are given up.
+    address that is in use; the least recently used ones are given up, but for those that somebody holds.
 
     """
 
@@ -48,7 +59,12 @@ class LocalClient:
     closed = False
 
     def __init__(self, *, bus: Bus, table: ConnectionTable, roles: RoleCalls, server_base_url: str) -> None:
-        self.peer = RpcPeer(send=self._send, server_base_url=server_base_url, session_prefix=f"g-{bus.instance}-")
+        self.peer = RpcPeer(
+            send=self._send,
+            server_base_url=server_base_url,
+            session_prefix=f"g-{bus.instance}-",
+            calls_per_sender=_CALLBACKS_PER_CLIENT,
+        )
         self.pins: dict[str, str] = {}
         self.address = Address.parse(MANAGER_ADDRESS)  # whose partition decides which replicas are asked for
         self._client_id = f"{HTTP_CLIENT_PREFIX}{bus.instance}"
@@ -57,6 +73,8 @@ class LocalClient:
         self._roles = roles
         self._held: dict[str, _Held] = {}
         self._interest: OrderedDict[str, Subscription] = OrderedDict()
+        self._held_workspaces: Counter[str] = Counter()
+        self._receipts: dict[str, Receipts] = {}  # by subject
 
     async def sender_for(self, workspace: str) -> Address:
         address = Address(workspace, self._client_id)
@@ -68,10 +86,28 @@ class LocalClient:
         self._interest[workspace] = subscription
         self._table.add_peer(workspace, self._client_id, self)
         if len(self._interest) > _MAX_WORKSPACES:
-            oldest, dropped = self._interest.popitem(last=False)
-            self._bus.unsubscribe(dropped)
-            self._table.remove_peer(oldest, self._client_id)
+            self._give_up()
         return address
+
+    @asynccontextmanager
+    async def holding(self, workspace: str) -> AsyncIterator[Address]:
+        """Keep the address in ``workspace`` for a call that may last: its callbacks come there."""
+        address = await self.sender_for(workspace)
+        self._held_workspaces[workspace] += 1
+        try:
+            yield address
+        finally:
+            self._held_workspaces[workspace] -= 1
+            if not self._held_workspaces[workspace]:
+                del self._held_workspaces[workspace]
+
+    def _give_up(self) -> None:
+        """Give up the address that has not been used for longest; if all are held, none."""
+        oldest = next((name for name in self._interest if name not in self._held_workspaces), None)
+        if oldest is not None:
+            self._bus.unsubscribe(self._interest.pop(oldest))
+            self._table.remove_peer(oldest, self._client_id)
+            self._receipts.pop(client_frames(oldest, self._client_id), None)
 
     def deliver(self, parts: Buffers) -> Gate | None:
         """Take a frame from a connection of this gateway."""
@@ -158,3 +194,12 @@ class LocalClient:
         if opened.kind is envelope.Kind.ANSWER:
             self._roles.answered(self.number, opened.label)
         self.peer.receive(opened.body)
+        if opened.kind is envelope.Kind.FRAME:
+            self._acknowledge(subject, opened.source, len(payload))
+
+    def _acknowledge(self, subject: str, source: str, size: int) -> None:
+        """Open the window of the gateway that sent: what is large is taken at once, and held back by our answer."""
+        receipts = self._receipts.setdefault(subject, Receipts())
+        if receipts.add(source, size) >= RECEIPT_BYTES and self._bus.is_connected:
+            for gateway, taken in receipts.due():
+                self._bus.publish(gateway_verb(gateway, "receipt"), pack([subject, taken]))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hypha_common.audit import Audit
 from hypha_common.blocks import BlockList
@@ -14,6 +14,7 @@ from hypha_common.verifier import Authenticator, TokenVerifier
 
 from .custom_auth import CustomAuthOf
 from .local_client import LocalClient
+from .web_apps import WebApps
 
 __all__ = ["GatewayState"]
 
@@ -31,6 +32,7 @@ class GatewayState:
     security: Security
     audit: Audit
     custom: CustomAuthOf
+    web_apps: WebApps = field(default_factory=WebApps)
     draining: bool = False
 
     @property

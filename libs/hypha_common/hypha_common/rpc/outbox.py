@@ -69,6 +69,7 @@ class Outbox:
         encode: bool = True,
         decode: bool = True,
         ends: str | None = None,
+        on_open: Callable[[OutgoingCall], None] | None = None,
         on_long: Callable[[OutgoingCall], None] | None = None,
     ) -> Any:
         """Call and return the answer. See :meth:`RpcPeer.call`."""
@@ -76,6 +77,8 @@ class Outbox:
             raise Unavailable("Connection is closed")
         call = self.calls.open(to, method, timeout)
         call.on_long = on_long
+        if on_open is not None:
+            on_open(call)
         try:
             if encode:
                 exporter = self._exporter(call.session, target=to, me=identity.sender)

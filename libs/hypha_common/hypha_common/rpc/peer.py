@@ -105,13 +105,15 @@ class RpcPeer:
         timeout: float = CALL_TIMEOUT_S,
         decode: bool = True,
         encode: bool = True,
+        on_open: Callable[[OutgoingCall], None] | None = None,
         on_long: Callable[[OutgoingCall], None] | None = None,
     ) -> Any:
         """
         Call ``method`` (``services.<id>.<path>``) at ``to`` in the name of ``sender`` and return the answer.
 
         ``timeout`` counts from the last heartbeat. With ``encode`` and ``decode`` false, arguments and answer stay in
-        wire form. ``on_long`` is told of a call of which a heartbeat comes: it may reject it.
+        wire form. ``on_open`` is given the call before it is sent, ``on_long`` one of which a heartbeat comes: they may
+        prolong or reject it.
 
         Raises RemoteError, PeerNotFound, DeadlineExceeded, Unavailable.
 
@@ -125,6 +127,7 @@ class RpcPeer:
             timeout=timeout,
             encode=encode,
             decode=decode,
+            on_open=on_open,
             on_long=on_long,
         )
 

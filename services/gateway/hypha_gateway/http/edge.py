@@ -106,8 +106,9 @@ class HttpEdge:
         length = headers.get(b"content-length", b"")
         if length and b"transfer-encoding" in headers:  # a proxy may have seen another end of it than we do
             return BadRequest("A body has one length: Content-Length or Transfer-Encoding, not both")
-        is_file = method == "PUT" and not _is_app(path)  # passed on as it comes, with a limit of its own
-        if length.isdigit() and int(length) > self._max_body_bytes and not is_file:
+        # Files and what apps are sent flow through as they come; who keeps a body whole has a limit of its own.
+        flows = method == "PUT" or _is_app(path)
+        if length.isdigit() and int(length) > self._max_body_bytes and not flows:
             return PayloadTooLarge(f"The request body is larger than {self._max_body_bytes} bytes")
         return None
 
@@ -143,7 +144,7 @@ class HttpEdge:
 
 def _is_app(path: str) -> bool:
     parts = path.split("/", 3)
-    return len(parts) == 4 and parts[2] == "apps"
+    return len(parts) == 4 and parts[2] in ("apps", "agent-skills")
 
 
 class _Answer:

@@ -1,0 +1,10 @@
+"""
+What clients serve over HTTP, at ``/{workspace}/apps/{service}/…`` (contract 01 §5.6, 03 §4).
+
+"""
+
+from __future__ import annotations
+
+from .endpoint import METHODS, AppEndpoint
+
+__all__ = ["METHODS", "AppEndpoint"]
