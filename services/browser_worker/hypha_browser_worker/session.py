@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from hypha.workers.base import SessionInfo, SessionStatus, WorkerError, WorkerNotAvailableError
+from hypha_common.errors import BadRequest
+
+from .app_files import AppFiles
+from .injection import cookies_of, init_script, with_parameters
+from .outbound import OutboundRefused
+from .page_options import page_options
+from .session_log import SessionLog
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, ConsoleMessage, Frame, Page, Response, Route, WebSocket
+
+    from .app_config import AppConfig
+    from .browsers import Browsers, Lease
+    from .outbound import Outbound
+
+__all__ = ["Session"]
+
+log = structlog.get_logger(__name__)
+
+_LIVE = (SessionStatus.STARTING, SessionStatus.RUNNING)
+_FORMATS = ("png", "jpeg")
+_SCREENSHOT_TIMEOUT_S = 20.0
+_CRASHED = "its page crashed, as one does that needs more memory than there is"
+_CLOSED = "its page was closed"
+_MAX_ERRORS_TOLD = 5
+
+
+class Session:
+    """One instance of an app: a browser context of its own, with one page."""
+
+    def __init__(self, app: AppConfig, on_failed: Callable[[Session], None]) -> None:
+        self.app = app
+        self.log = SessionLog((app.token,))
+        self.info = SessionInfo(
+            app.session_id, app.app_id, app.workspace, app.client_id, SessionStatus.STARTING, app.app_type,
+            datetime.now(UTC).isoformat(), app.manifest.get("entry_point"),
+        )  # fmt: skip
+        self._on_failed = on_failed
+        self._lease: Lease | None = None
+        self._page: Page | None = None
+        self._sockets: set[WebSocket] = set()  # of the page, to the hub
+        self._alone_since: float | None = None  # it had some, and has none any more
+        self._started = time.monotonic()
+        self._split: dict[str, int] = {}  # milliseconds that the parts of the start took
+
+    @property
+    def is_live(self) -> bool:
+        return self.info.status in _LIVE
+
+    def alone_s(self) -> float:
+        """Return for how many seconds the page has had no connection to the hub, after it had one."""
+        return 0.0 if self._alone_since is None else time.monotonic() - self._alone_since
+
+    async def start(self, browsers: Browsers, outbound: Outbound | None, operators: Mapping[str, Any]) -> None:
+        """
+        Open the page; returns when it is loaded. Whatever is raised, :meth:`close` has to follow.
+
+        Raises BadRequest for a manifest that cannot be, WorkerNotAvailableError, WorkerError with the page's errors.
+
+        """
+        from playwright.async_api import Error
+
+        app = self.app
+        options, cookies, script = page_options(operators, app.manifest), cookies_of(app), init_script(app)
+        if outbound is not None and not app.is_own and app.url.startswith("http"):
+            await self._check(outbound)
+        try:
+            async with asyncio.timeout(app.timeout_s):
+                self._lease = await browsers.lease(options, self.fail)
+                self._mark("context_ms")
+                self._split["launch_ms"] = self._lease.launch_ms
+                self._split["context_ms"] -= self._lease.launch_ms
+                assert self._lease.context is not None
+                page = self._page = await self._prepare(self._lease.context, cookies, script)
+                await self._load(page)
+                await self._run_startup_script(page)
+        except TimeoutError:
+            raise WorkerError(self._explained(f"The page was not loaded within {app.timeout_s:g} s")) from None
+        except Error as error:
+            raise WorkerError(self._explained(self.info.error or _reason(error))) from None
+        if self.info.status is not SessionStatus.STARTING:
+            raise WorkerError(self.info.error or "It was stopped while it started")
+        self.info.status = SessionStatus.RUNNING
+        log.info("session_started", session=app.session_id, type=app.app_type, **self._split)
+
+    async def close(self, browsers: Browsers) -> None:
+        """Close the page, whatever it does."""
+        lease, self._lease = self._lease, None
+        self._page = None
+        if lease is not None:
+            await browsers.give_back(lease)
+
+    def fail(self, reason: str) -> None:
+        """Say that it has ended by itself, and why."""
+        if not self.is_live:
+            return
+        self.info.status, self.info.error = SessionStatus.FAILED, reason
+        self.log.add("error", f"The session has ended: {reason}")
+        log.warning("session_failed", session=self.app.session_id, reason=reason)
+        self._on_failed(self)
+
+    async def screenshot(self, image_format: str) -> bytes:
+        """Return an image of the page. Raises BadRequest, WorkerError."""
+        from playwright.async_api import Error
+
+        if image_format not in _FORMATS:
+            raise BadRequest(f"format must be one of {', '.join(_FORMATS)}")
+        page = self._live_page()
+        try:
+            kind: Any = image_format
+            return await page.screenshot(type=kind, timeout=_SCREENSHOT_TIMEOUT_S * 1000)
+        except Error as error:
+            raise WorkerError(self.log.clean(f"There is no image of the page: {_reason(error)}")) from None
+
+    async def execute(self, script: str, timeout_s: float) -> Any:
+        """Run JavaScript in the page and return what it evaluates to. Raises WorkerError with what it threw."""
+        from playwright.async_api import Error
+
+        page = self._live_page()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return _plain(await page.evaluate(script))
+        except TimeoutError:
+            raise WorkerError(f"The script did not end within {timeout_s:g} s") from None
+        except Error as error:
+            raise WorkerError(self.log.clean(f"The script failed: {error.message}")) from None
+
+    async def _prepare(self, context: BrowserContext, cookies: list[dict[str, Any]], script: str) -> Page:
+        """Return the page, with everything in place that has to be there before it is loaded."""
+        if cookies:
+            found: list[Any] = cookies
+            await context.add_cookies(found)
+        files = AppFiles(self.app)
+        await context.route(files.covers, files.handle)
+        if token := self.app.manifest.get("authorization_token"):
+            await context.route(self._is_target, lambda route: self._authorize(route, str(token)))
+        page = await context.new_page()
+        page.on("console", self._take_console)
+        page.on("pageerror", lambda error: self.log.add("error", error.stack or error.message))
+        page.on("crash", lambda _: self.fail(_CRASHED))
+        page.on("close", lambda _: self.fail(_CLOSED))
+        page.on("websocket", self._take_socket)
+        page.on("framenavigated", self._forget_sockets)
+        # One page is what a session has: nobody would see another.
+        context.on("page", self._close_other)
+        if script:
+            await page.add_init_script(script)
+        self._mark("page_ms")
+        return page
+
+    async def _load(self, page: Page) -> None:
+        app = self.app
+        url = with_parameters(app) if not app.is_own and app.manifest.get("inject_auth_params") else app.url
+        response: Response | None = await page.goto(url, wait_until="load", timeout=app.timeout_s * 1000)
+        self._mark("load_ms")
+        if response is not None and response.status != 200:
+            shown = app.manifest.get("entry_point") if app.is_own else app.url
+            raise WorkerError(self._explained(f"{shown} could not be loaded: status {response.status}"))
+
+    async def _run_startup_script(self, page: Page) -> None:
+        """Run a file of the app in the page; what goes wrong there is for its author to read, and no more."""
+        path = self.app.manifest.get("startup_script")
+        if not path:
+            return
+        from playwright.async_api import Error
+
+        headers = {"authorization": f"Bearer {self.app.token}"}
+        parameters: dict[str, str | float | bool] = {**self.app.view, "use_proxy": "true"}
+        try:
+            response = await page.context.request.get(
+                self.app.file_url(str(path)), headers=headers, params=parameters, max_redirects=0
+            )
+            if response.status == 200:
+                await page.evaluate(await response.text())
+            else:
+                self.log.add("console", f"[warning] startup_script {path}: status {response.status}")
+        except (Error, BadRequest) as error:
+            self.log.add("console", f"[warning] startup_script {path}: {_reason(error)}")
+        self._mark("script_ms")
+
+    async def _check(self, outbound: Outbound) -> None:
+        try:
+            await outbound.check(self.app.url)
+        except OutboundRefused as error:
+            raise BadRequest(str(error)) from None
+        except OSError as error:
+            raise WorkerError(f"{urlsplit(self.app.url).hostname} cannot be found: {error.strerror}") from None
+
+    def _is_target(self, url: str) -> bool:
+        return url.startswith(f"{self.app.origin}/") and not url.startswith(self.app.files_url)
+
+    async def _authorize(self, route: Route, token: str) -> None:
+        """Ask the app's own site with the token that the app is configured with; where it redirects to, without."""
+        from playwright.async_api import Error
+
+        value = token if " " in token else f"Bearer {token}"
+        try:
+            headers = {**route.request.headers, "authorization": value}
+            response = await route.fetch(headers=headers, max_redirects=0)
+            await route.fulfill(response=response)
+        except Error as error:
+            log.info("site_not_fetched", session=self.app.session_id, error=_reason(error))
+
+    def _take_console(self, message: ConsoleMessage) -> None:
+        self.log.add("console", f"[{message.type}] {message.text}")
+
+    def _take_socket(self, socket: WebSocket) -> None:
+        if urlsplit(socket.url).netloc != urlsplit(self.app.server_url).netloc:
+            return
+        if "connected_ms" not in self._split:
+            self._split["connected_ms"] = round((time.monotonic() - self._started) * 1000)
+            log.info("session_connects", session=self.app.session_id, connected_ms=self._split["connected_ms"])
+        self._sockets.add(socket)
+        self._alone_since = None
+        socket.on("close", self._lose_socket)
+
+    def _lose_socket(self, socket: WebSocket) -> None:
+        self._sockets.discard(socket)
+        if not self._sockets and self._alone_since is None:
+            self._alone_since = time.monotonic()
+
+    def _forget_sockets(self, frame: Frame) -> None:
+        """Those of a page that was left are closed without a word."""
+        if frame.parent_frame is None and self._sockets:
+            self._sockets.clear()
+            self._alone_since = time.monotonic()
+
+    async def _close_other(self, page: Page) -> None:
+        if page is not self._page:
+            self.log.add("console", "[warning] a session has one page: the one that it opened is closed")
+            await page.close()
+
+    def _live_page(self) -> Page:
+        if self._page is None or not self.is_live:
+            reason = self.info.error or f"it is {self.info.status}"
+            raise WorkerNotAvailableError(f"Session {self.app.session_id} has no page: {reason}")
+        return self._page
+
+    def _explained(self, text: str) -> str:
+        """Return a text with what the page itself says."""
+        return self.log.clean("\n".join([text, *self.log.texts("error")[:_MAX_ERRORS_TOLD]]))
+
+    def _mark(self, name: str) -> None:
+        """Note the milliseconds since the mark before."""
+        passed = round((time.monotonic() - self._started) * 1000)
+        self._split[name] = passed - sum(self._split.values())
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what Playwright says, without the call that it was about."""
+    text = (str(error).strip() or repr(error)).splitlines()[0]
+    return text.partition(": ")[2] if text.startswith(("Page.", "BrowserContext.", "Route.")) else text
+
+
+def _plain(value: Any) -> Any:
+    """Return what RPC can carry: dates and addresses, which JavaScript may return, as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
