@@ -260,6 +260,9 @@ class Settings:
         4096, "MiB that a browser may take; beyond it is replaced as soon as no app runs in it", roles=_BROWSER,
         minimum=256,
     )  # fmt: skip
+    browser_private_hosts: tuple[str, ...] = option(
+        (), "hosts in private networks that apps in browsers may reach: name, name:port …; * for all", roles=_BROWSER,
+    )  # fmt: skip
     in_docker: bool = option(
         False, "apps run in a browser without its own sandbox, as containers need it that allow no user namespaces",
         roles=_BROWSER,

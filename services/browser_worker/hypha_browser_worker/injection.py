@@ -44,7 +44,7 @@ def init_script(app: AppConfig) -> str:
 
 
 def cookies_of(app: AppConfig) -> list[dict[str, Any]]:
-    """Return the cookies that the manifest asks for: a map of names to values, or a list of cookies. Raises BadRequest."""
+    """Return the cookies of the manifest: a map of names to values, or a list of cookies. Raises BadRequest."""
     cookies = app.manifest.get("cookies") or {}
     if isinstance(cookies, Mapping):
         cookies = [{"name": name, "value": value} for name, value in cookies.items()]

@@ -83,7 +83,7 @@ class Session:
                 self._split["launch_ms"] = self._lease.launch_ms
                 self._split["context_ms"] -= self._lease.launch_ms
                 assert self._lease.context is not None
-                page = self._page = await self._prepare(self._lease.context, cookies, script)
+                page = self._page = await self._prepare(self._lease.context, cookies, script, operators)
                 await self._load(page)
                 await self._run_startup_script(page)
         except TimeoutError:
@@ -137,11 +137,17 @@ class Session:
         except Error as error:
             raise WorkerError(self.log.clean(f"The script failed: {error.message}")) from None
 
-    async def _prepare(self, context: BrowserContext, cookies: list[dict[str, Any]], script: str) -> Page:
+    async def _prepare(
+        self, context: BrowserContext, cookies: list[dict[str, Any]], script: str, operators: Mapping[str, Any]
+    ) -> Page:
         """Return the page, with everything in place that has to be there before it is loaded."""
         if cookies:
             found: list[Any] = cookies
             await context.add_cookies(found)
+        # To the browser, a page that Playwright answers comes from nowhere, and what comes from nowhere may not
+        # reach a hub in a private network without a permission.
+        permissions = [*operators.get("permissions", ()), "local-network-access"]
+        await context.grant_permissions(permissions, origin=self.app.origin)
         files = AppFiles(self.app)
         await context.route(files.covers, files.handle)
         if token := self.app.manifest.get("authorization_token"):

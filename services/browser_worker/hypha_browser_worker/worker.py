@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -106,6 +107,8 @@ class BrowserWorker(BaseWorker):
         if self._outbound is not None:
             await self._outbound.start()
             flags = _proxied(self._outbound.port, self._direct())
+        # What a page may do must not depend on whether the way to its hub is encrypted.
+        flags += (f"--unsafely-treat-insecure-origin-as-secure={self._server_url}",)
         if os.environ.get("PLAYWRIGHT_DISABLE_WEB_SECURITY", "").lower() in ("1", "true", "yes", "on"):
             flags += ("--disable-web-security",)
         self._browsers = Browsers(self._settings, self._executable, flags=flags)
@@ -165,9 +168,12 @@ class BrowserWorker(BaseWorker):
         context: Any = None,
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Make the page of an app from its source."""
-        from .templates import compile as compile_app
-
-        return compile_app(manifest, files, config or {})
+        try:
+            templates = importlib.import_module(".templates", __package__)
+        except ModuleNotFoundError:
+            return manifest, files
+        compiled: tuple[dict[str, Any], list[dict[str, Any]]] = templates.compile(manifest, files, config or {})
+        return compiled
 
     async def execute(
         self,

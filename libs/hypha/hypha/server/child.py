@@ -34,7 +34,8 @@ class Program:
 
     name: str  # unique in the cluster: gateway-0, nats …
     command: Sequence[str]
-    environment: Mapping[str, str] | None = None  # None: ours
+    # None: ours. What is only good for one start is made for each.
+    environment: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None
     log_file: Path | None = None  # where its output goes; None: where ours goes
     user: tuple[int, int] | None = None  # uid and gid to become
     pass_fds: Sequence[int] = ()
@@ -118,6 +119,7 @@ class Child:
 
 async def _spawn(program: Program) -> asyncio.subprocess.Process:
     output = _open_log(program.log_file) if program.log_file is not None else None
+    environment = program.environment() if callable(program.environment) else program.environment
     try:
         # All of what follows a fork is in one function, because not every event loop knows Popen's `user`.
         return await asyncio.create_subprocess_exec(
@@ -125,7 +127,7 @@ async def _spawn(program: Program) -> asyncio.subprocess.Process:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=None if program.environment is None else dict(program.environment),
+            env=None if environment is None else dict(environment),
             pass_fds=tuple(program.pass_fds),
             preexec_fn=_prepare(program, os.getpid()),
         )

@@ -17,6 +17,7 @@ from hypha_common.listening import bind
 from hypha_common.settings import OPTIONS, Settings
 
 from . import schema
+from .browser_workers import browser_workers, count_browser_workers
 from .child import Child, Program
 from .data_directory import DataDirectory
 from .nats_server import USER, NatsServer
@@ -216,7 +217,13 @@ class Cluster:
         # The workspace service first: auth registers services there, and would wait half a second for a second try.
         # So does the artifacts service, which takes longer to come up and so may begin at once.
         await self._start_all(self._service("workspace", self.settings.workspace_replicas))
-        await self._start_all([*self._service("auth", self.settings.auth_replicas), *self._all_gateways()])
+        gateways = self._all_gateways()
+        urls = [url for _, url in gateways] or self.gateway_urls
+        # They wait for their gateway by themselves.
+        await _all(
+            self._start_all([*self._service("auth", self.settings.auth_replicas), *gateways]),
+            self._start_all(browser_workers(self.settings, _without_ours(), urls)),
+        )
 
     async def _run_startup_functions(self) -> None:
         """Start the process that runs them; returns when all have. Raises ConfigurationError where one fails."""
@@ -260,8 +267,8 @@ class Cluster:
         ports = range(self.settings.port, self.settings.port + self._gateways)
         gateways = [self._gateway(index, self.settings.host, port) for index, port in enumerate(ports)]
         found = list(zip(gateways, self.gateway_urls, strict=True))
-        if not gateways and self.settings.startup_functions:
-            # Whoever serves our gateway listens only when the start is over, and startup functions come before that.
+        if not gateways and (self.settings.startup_functions or count_browser_workers(self.settings)):
+            # Whoever serves our gateway listens only when the start is over: startup functions come before that.
             self._private_port = free_port()
             gateway = self._gateway(0, LOOPBACK, self._private_port)
             found.append((gateway, f"http://{LOOPBACK}:{self._private_port}{self._path}"))
@@ -315,15 +322,18 @@ def _tail(child: Child) -> str:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Return what a service is started with: our settings only, whatever they came from."""
-    inherited = {name: value for name, value in _not_ours().items() if not name.startswith("HYPHA_")}
     # Ours is printed; the same settings three times more would hide it.
-    return {**inherited, **settings.environment(), "HYPHA_PRINT_CONFIG": "false"}
+    return {**_without_ours(), **settings.environment(), "HYPHA_PRINT_CONFIG": "false"}
 
 
 def _startup_environment(settings: Settings) -> dict[str, str]:
     """Return what startup functions are run with: the variables of their author, and what the runner needs of ours."""
     ours = {name: value for name, value in settings.environment().items() if name in _FOR_STARTUP}
     return {**_not_ours(), **ours, "HYPHA_PRINT_CONFIG": "false"}
+
+
+def _without_ours() -> dict[str, str]:
+    return {name: value for name, value in _not_ours().items() if not name.startswith("HYPHA_")}
 
 
 def _not_ours() -> dict[str, str]:

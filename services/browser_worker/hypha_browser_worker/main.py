@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from hypha_common.errors import ConfigurationError, Unavailable
+from hypha_common.settings import Settings
+from hypha_common.telemetry import serve_status
+
+from .chromium import may_sandbox
+from .connecting import connect, disconnect
+from .place import Place
+from .worker import BrowserWorker
+
+__all__ = ["run"]
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 0.2
+_WATCH_S = 0.5
+
+
+class WorkerProcess:
+    """A browser worker and its connection, which comes back by itself where a gateway goes away."""
+
+    def __init__(self, place: Place, worker: BrowserWorker) -> None:
+        self._place = place
+        self._worker = worker
+        self._server: Any = None
+        self._state = "not connected"
+
+    def missing(self) -> list[str]:
+        """Return what is missing, in words; nothing: apps can be started."""
+        return [self._state] if self._state else []
+
+    async def work(self) -> None:
+        """Serve until cancelled. Raises ConfigurationError, or Unavailable once the hub refuses it for good."""
+        self._server = await self._connect()
+        await self._worker.open()
+        info = await self._worker.register_worker_service(self._server)
+        self._state = ""
+        log.info("worker_registered", service=info["id"], visibility=self._place.visibility)
+        connection = self._server.rpc._connection
+        while not connection._closed:
+            await asyncio.sleep(_WATCH_S)
+        raise Unavailable("The connection of the browser worker has ended: the server refused it")
+
+    async def close(self) -> None:
+        """Take no more apps, end those that run, and leave."""
+        self._state = "stopping"
+        try:
+            await self._worker.shutdown()
+        finally:
+            if self._server is not None:
+                await disconnect(self._server)
+
+    async def _connect(self) -> Any:
+        from websockets.exceptions import WebSocketException
+
+        told = ""
+        while True:
+            try:
+                return await connect(self._place)
+            except ConnectionAbortedError as error:
+                raise ConfigurationError(f"The server refused the browser worker: {error}") from None
+            except (OSError, TimeoutError, WebSocketException) as error:
+                if str(error) != told:  # once, not at every attempt
+                    told = str(error)
+                    log.info("gateway_not_reached", error=told)
+            await asyncio.sleep(_RETRY_S)
+
+
+async def run(settings: Settings, place: Place, executable: str | None, stop: asyncio.Event) -> None:
+    """
+    Run a browser worker until ``stop`` is set.
+
+    Raises ConfigurationError with a sentence where it cannot work, Unavailable where it cannot any more.
+
+    """
+    if not may_sandbox(settings):
+        log.warning("browser_without_sandbox", reason="in_docker" if settings.in_docker else "started by root")
+    worker = BrowserWorker(
+        settings,
+        server_url=place.server_url,
+        executable=executable,
+        visibility=place.visibility,
+        service_id=place.service_id,
+    )
+    process = WorkerProcess(place, worker)
+    status = await serve_status(settings, process.missing)
+    try:
+        await _until(stop, process.work())
+    finally:
+        log.info("worker_stopping")
+        await process.close()
+        if status is not None:
+            status.close()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` until it ends, or until ``stop`` is set."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({working, stopping})
