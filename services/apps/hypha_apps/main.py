@@ -14,7 +14,10 @@ from hypha_common.telemetry import LoopWatch
 from .controller import create_service
 from .core import Core
 from .keeping.activity import Activity
+from .keeping.autoscaling import Autoscaling
+from .keeping.counts import Counts
 from .keeping.daemons import Daemons
+from .keeping.deleted import DeletedWorkspaces
 from .keeping.departures import Departures
 from .keeping.idle import IdleApps
 from .keeping.replicas import Replicas
@@ -72,7 +75,8 @@ class AppsService:
         stack.push_async_callback(ends.close)
         works = (
             LoopWatch().run(), self._dependencies.watch(), replicas.run(), Departures(core, upkeep, stopper).run(),
-            IdleApps(core, stopper).run(), daemons.run(),
+            IdleApps(core, stopper).run(), daemons.run(), Autoscaling(core, starter, stopper).run(),
+            DeletedWorkspaces(core).run(), Counts(self._database).run(),
         )  # fmt: skip
         keep_running(stack, works, self._on_fatal)
         # First when stopping: no new requests, while those that run still find everything they need.
