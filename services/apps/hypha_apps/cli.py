@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hypha_common.cli import ServiceCli
+from hypha_common.operating import add_json
 
 if TYPE_CHECKING:
     import argparse
@@ -25,7 +26,22 @@ def build() -> ServiceCli:
         "create or update the tables of this service; safe to run twice and concurrently",
         finds_cluster=False,
     )
+    _add_operators(cli)
     return cli
+
+
+def _add_operators(cli: ServiceCli) -> None:
+    sessions = cli.add(
+        "sessions", _sessions, "print the apps that run: id, app, status, worker, since, idle seconds, load, reason"
+    )
+    sessions.add_argument("--all", action="store_true", help="also those that ended in the last minutes")
+    daemons = cli.add("daemons", _daemons, "print the apps that are to run always: app, state, tries, next try")
+    workers = cli.add("workers", _workers, "print the workers that answer: id, name, types of apps, sessions")
+    for parser in (sessions, daemons, workers):
+        parser.add_argument("--workspace", metavar="WORKSPACE", help="only in this workspace")
+        add_json(parser)
+    stop = cli.add("stop", _stop, "stop apps, whatever their workers say")
+    stop.add_argument("sessions", metavar="SESSION", nargs="+", help="as `sessions` prints it")
 
 
 def main() -> None:
@@ -43,3 +59,27 @@ def _migrate(settings: Settings, parsed: argparse.Namespace) -> None:
 
     settings.require("database_url")
     migrate(settings)
+
+
+def _sessions(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .operating import print_sessions
+
+    return print_sessions(settings, parsed)
+
+
+def _daemons(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .operating import print_daemons
+
+    return print_daemons(settings, parsed)
+
+
+def _workers(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .operating import print_workers
+
+    return print_workers(settings, parsed)
+
+
+def _stop(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .operating import stop
+
+    return stop(settings, parsed)

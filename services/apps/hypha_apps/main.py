@@ -24,6 +24,7 @@ from .keeping.replicas import Replicas
 from .keeping.upkeep import Upkeep
 from .keeping.workspaces import WorkspaceEnds
 from .migrate import SCHEMA
+from .operator_verbs import OperatorVerbs
 from .starting import Starter
 from .starting.lazy import LazyStarts
 from .stopping import Stopper
@@ -85,6 +86,7 @@ class AppsService:
         stack.push_async_callback(lazy.close)
         await lazy.serve()
         await Activity(core).serve()
+        await OperatorVerbs(core, stopper).serve()
         await self.bus.flush()
 
 
