@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from hypha_common.errors import HyphaError, NotFound
+from hypha_common.errors import NotFound
 from hypha_common.principal import root_principal
-from hypha_common.subjects import broadcast, partition_of, role_verb
-from hypha_common.wire import unpack
+from hypha_common.subjects import partition_of, role_verb
 
 from .errands import Errands
 from .rounds import Rounds
@@ -21,9 +20,8 @@ __all__ = ["DeletedWorkspaces"]
 
 log = structlog.get_logger(__name__)
 
-_DELETED = broadcast("workspace_deleted")
 _EVERY_S = 600.0
-_AT_ONCE = 500
+_AT_ONCE = 200
 _TABLES = ("app_daemons", "app_autoscaling", "disabled_workers")
 _NEXT = """
     SELECT workspace FROM (
@@ -50,7 +48,7 @@ class DeletedWorkspaces:
 
     async def run(self) -> None:
         """Run for the life of the replica."""
-        await self._core.bus.subscribe(_DELETED, self._hear)
+        self._core.feed.on_deleted.append(self._hear)
         try:
             await self._rounds.run()
         finally:
@@ -66,6 +64,7 @@ class DeletedWorkspaces:
         """Ask for some workspaces, whether they are still there; the next round goes on after them."""
         some = [row["workspace"] for row in await shard.fetch(_NEXT, lease.progress, _AT_ONCE)]
         for workspace in some:
+            await lease.renew()
             if await self._exists(workspace):
                 self._missed.discard(workspace)
             elif workspace in self._missed:
@@ -86,10 +85,5 @@ class DeletedWorkspaces:
             return False
         return True
 
-    def _hear(self, subject: str, reply: str, payload: bytes) -> None:
-        try:
-            workspace = str(unpack(payload)["workspace"])
-        except (HyphaError, KeyError, TypeError) as error:
-            log.warning("event_not_understood", subject=subject, error=repr(error))
-            return
+    def _hear(self, workspace: str) -> None:
         self._errands.begin(self.forget(workspace), workspace=workspace)
