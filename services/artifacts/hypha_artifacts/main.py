@@ -12,6 +12,7 @@ from hypha_common.service_process import Dependencies, keep_running, serve_repli
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch
 
+from .app_services import AppServices
 from .applications import Applications
 from .core import Core
 from .data_port import DataPort
@@ -90,6 +91,7 @@ class ArtifactsService:
         stack.push_async_callback(self.bus.stop_serving)
         await self._routes().serve(self.bus)
         await Applications(self.core).serve(self.bus)
+        await AppServices(self.core).serve(self.bus)
         await self.bus.flush()
 
     def _services(self) -> list[Service]:
