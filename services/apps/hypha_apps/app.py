@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.errors import BadRequest, Conflict
+from hypha_common.errors import BadRequest, Conflict, NotFound
 from hypha_common.principal import Principal, root_principal
 
 if TYPE_CHECKING:
@@ -42,6 +42,19 @@ class App:
         """
         return Principal(id=self.created_by)
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any], *, version: str | int | None = None, stage: bool = False) -> App:
+        """Read what the artifact manager answered to ``read``. Raises NotFound where that is no app, or not yet one."""
+        name, versions = record["id"], [known["version"] for known in record.get("versions") or ()]
+        if record.get("type") != "application":
+            raise NotFound(f"Artifact '{name}' is not an app: its type is '{record.get('type')}'")
+        if not stage and not versions:
+            raise NotFound(f"App '{record['alias']}' has no committed version: commit it, or ask for its draft")
+        return cls(
+            record["workspace"], record["alias"], record.get("manifest") or {},
+            None if stage else _version_name(version, versions), stage, str(record.get("created_by") or ""),
+        )  # fmt: skip
+
 
 class Apps:
     """Reads apps from the artifact store."""
@@ -55,21 +68,19 @@ class Apps:
         """
         Return an app as ``user`` may read it; None: the cluster itself asks.
 
-        Raises what the artifact manager answers, BadRequest for an id of another workspace, and Conflict for an app
-        that is disabled.
+        Raises what the artifact manager answers, BadRequest for an id of another workspace, NotFound for what is no
+        app, or not committed yet, and Conflict for an app that is disabled.
 
         """
-        alias = alias_of(app_id, workspace)
+        alias, stage = alias_of(app_id, workspace), stage or version == "stage"
         found = await self._store.call(
             "read", user=user or root_principal(workspace), workspace=workspace,
-            artifact_id=f"{workspace}/{alias}", version=version, stage=stage, silent=True,
+            artifact_id=f"{workspace}/{alias}", version=None if stage else version, stage=stage, silent=True,
         )  # fmt: skip
-        manifest = found.get("manifest") or {}
-        if manifest.get("disabled"):
+        app = App.of(found, version=version, stage=stage)
+        if app.manifest.get("disabled"):
             raise Conflict(f"App '{alias}' is disabled")
-        versions = found.get("versions") or []
-        newest = versions[-1]["version"] if versions else None
-        return App(workspace, alias, manifest, version or newest, stage, str(found.get("created_by") or ""))
+        return app
 
 
 def alias_of(app_id: str, workspace: str) -> str:
@@ -80,3 +91,9 @@ def alias_of(app_id: str, workspace: str) -> str:
     if slash and place != workspace:
         raise BadRequest(f"App '{app_id}' is not in workspace {workspace}")
     return alias
+
+
+def _version_name(version: str | int | None, names: list[str]) -> str:
+    if isinstance(version, int):
+        return names[version]
+    return names[-1] if version is None or version == "latest" else version

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypha_common.errors import HyphaError, Unavailable, error_from_wire
 
-__all__ = ["StartFailed", "StartLost", "failure_from_wire"]
+__all__ = ["StartFailed", "StartLost", "failure_from_wire", "prefixed"]
 
 
 class StartFailed(HyphaError):
@@ -24,3 +24,8 @@ def failure_from_wire(data: Mapping[str, Any]) -> HyphaError:
     """Rebuild the error of a start that was kept as :meth:`HyphaError.to_wire`."""
     ours = {error.code: error for error in (StartFailed, StartLost)}.get(str(data.get("code")))
     return error_from_wire(dict(data)) if ours is None else ours(str(data.get("message", "")))
+
+
+def prefixed(text: str, error: HyphaError) -> HyphaError:
+    """Return an error of the same kind that says first what was being done."""
+    return failure_from_wire({**error.to_wire(), "message": f"{text}: {error.message}"})

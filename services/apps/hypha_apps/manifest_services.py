@@ -3,6 +3,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from hypha_common.errors import HyphaError
 from hypha_common.ids import ServiceId
 
 if TYPE_CHECKING:
@@ -10,12 +13,22 @@ if TYPE_CHECKING:
     from .core import Core
     from .session import Session
 
-__all__ = ["remember_services"]
+__all__ = ["remember_services", "write_services"]
+
+log = structlog.get_logger(__name__)
 
 _NOT_OF_THE_APP = "built-in"
 
 
 async def remember_services(core: Core, app: App, session: Session) -> None:
+    """Do :func:`write_services` for an app that runs, whether or not that can be written down."""
+    try:
+        await write_services(core, app, session)
+    except HyphaError as error:
+        log.warning("services_not_remembered", session=session.id, app=app.id, error=str(error))
+
+
+async def write_services(core: Core, app: App, session: Session) -> None:
     """
     Write into the manifest of an app what an instance of it serves, so that others can look that up and start it.
 

@@ -8,6 +8,7 @@ import structlog
 
 from hypha_apps.background import Background
 from hypha_apps.errors import StartFailed, StartLost
+from hypha_apps.manifest_services import remember_services
 from hypha_apps.session import LIVE, Session, Status
 from hypha_common.errors import DeadlineExceeded, HyphaError
 from hypha_common.ids import APP_CLIENT_PREFIX, ServiceId
@@ -128,7 +129,9 @@ class Starter:
             return await self.join(session)
         if launch.started is not None and not launch.started.done():
             self._background.run(self._follow(running, launch.started))
-        return self._began(running)
+        self._began(running)
+        await remember_services(self._core, launch.app, running)
+        return running
 
     async def _follow(self, session: Session, started: asyncio.Task[None]) -> None:
         """End an instance that came although its worker says, later, that it could not start it."""
