@@ -7,8 +7,6 @@ from hypha_apps.errors import prefixed
 from hypha_apps.sources.files import read_files
 from hypha_apps.sources.reading import AppSource
 from hypha_common.errors import BadRequest, HyphaError
-from hypha_common.ids import PUBLIC_WORKSPACE, ServiceId
-from hypha_common.principal import Permission, authorize
 
 if TYPE_CHECKING:
     from hypha_apps.core import Core
@@ -29,22 +27,10 @@ class Compiler:
         self._core = core
 
     async def worker_for(self, app_type: str, workspace: str, request: StartRequest) -> Worker:
-        """
-        Return the worker that is named, else one that fits.
-
-        Raises NotFound (WorkerNotFoundError), BadRequest, PermissionDenied.
-
-        """
-        if request.worker_id is None:
-            return await self._core.workers.choose(workspace, app_type, request.worker_selection_mode)
-        service_id = ServiceId.parse(request.worker_id, default_workspace=workspace)
-        if service_id.workspace not in (workspace, PUBLIC_WORKSPACE):
-            # It is called from its own workspace, as if by one of its own.
-            authorize(request.user, Permission.READ, service_id.workspace)
-        worker = await self._core.workers.get(service_id)
-        if app_type not in worker.supported_types:
-            raise BadRequest(f"Worker {worker.id} does not support app type {app_type}")
-        return worker
+        """Return the worker that is named, else one that fits. Raises as :meth:`Workers.choose`."""
+        return await self._core.workers.choose(
+            workspace, app_type, request.worker_selection_mode, worker_id=request.worker_id
+        )
 
     async def compile(
         self, worker: Worker, source: AppSource, *, user: Principal, workspace: str, progress: Progress
