@@ -4,6 +4,7 @@ import re
 
 import pytest
 from hypha_rpc import connect_to_server
+from hypha_rpc.rpc import RemoteException
 
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.scripts import Script, StartScript
@@ -55,6 +56,51 @@ async def test_application(cluster: RunningCluster, start_script: StartScript, s
         # "random": both are used, whichever language they are written in.
         chosen = {(await server.get_service("worker-service@my-distributed-app")).id for _ in range(20)}
         assert chosen == {registered for _, registered in workers}
+
+
+@pytest.mark.parametrize("mode", ["first", "last", "exact"])
+async def test_other_selection_modes(
+    cluster: RunningCluster, start_script: StartScript, snippet: Snippet, mode: str
+) -> None:
+    """The document's other modes, with instances that have the same id and with ones that have ids of their own."""
+    token = cluster.user_token()
+    code = snippet("create_application.py", token=token)
+    assert '"service_selection_mode": "random"' in code
+    created = await start_script(
+        code.replace('"service_selection_mode": "random"', f'"service_selection_mode": "{mode}"')
+    )
+    await created.end()
+    options = {"server_url": cluster.url, "token": token}
+    async with connect_to_server(options) as older, connect_to_server(options) as newer:
+        for name in ("worker-service-instance-1", "worker-service-instance-2"):
+            registered = [
+                (
+                    await server.register_service(
+                        {
+                            "id": name,
+                            "type": "compute",
+                            "app_id": "my-distributed-app",
+                            "which": lambda which=which: which,
+                        }
+                    )
+                ).id
+                for server, which in ((older, "older"), (newer, "newer"))
+            ]
+            assert len(set(registered)) == 2
+        if mode == "exact":
+            for query in ("worker-service", "worker-service-instance-2"):
+                with pytest.raises(RemoteException, match="AssertionError: Multiple services found for"):
+                    await newer.get_service(f"{query}@my-distributed-app")
+            await older.unregister_service("worker-service-instance-2")
+            one = await older.get_service("worker-service-instance-2@my-distributed-app")
+            assert await one.which() == "newer"
+            return
+        for query in ("worker-service", "worker-service-instance-2"):
+            found = [await newer.get_service(f"{query}@my-distributed-app") for _ in range(5)]
+            assert {await service.which() for service in found} == {{"first": "older", "last": "newer"}[mode]}
+        # What the call says counts before what the manifest says.
+        by_call = await newer.get_service("worker-service@my-distributed-app", {"mode": "last"})
+        assert await by_call.which() == "newer"
 
 
 async def test_unknown_application(cluster: RunningCluster, start_script: StartScript, snippet: Snippet) -> None:

@@ -22,7 +22,7 @@ async def test_an_operator_looks_inside(gateway: Gateway, stack: Settings) -> No
 
     workspaces = {row[0]: row[1:] for row in (await printed("list")).rows}
     assert workspaces["ws-user-oper"] == ["loaded", "persistent", "oper,root"]
-    assert (await printed("clients", "ws-user-oper")).rows[0][3:] == ["oper", "registered"]
+    assert (await printed("clients", "ws-user-oper")).rows[0][3:] == ["oper", "registered", "*"]
     assert (await printed("services", "ws-user-oper")).rows == [
         ["ws-user-oper/a:built-in", "built-in", "public", "*"],
         ["ws-user-oper/a:svc", "generic", "protected", "*"],

@@ -257,6 +257,25 @@ async def test_modes_and_visibility(gateway: Gateway) -> None:
         await client.leave()
 
 
+async def test_least_loaded_provider(gateway: Gateway) -> None:
+    """By the frames a minute that gateways report of clients which are made for sharing; others count as idle."""
+    clients = [await gateway.connect(client_id, user(), WS) for client_id in ("busy__rlb", "calm__rlb")]
+    for client in clients:
+        await client.rpc.register_service({"id": "svc"})
+    query = {"service_id": f"{WS}/svc", "mode": "min_load", "user": user().dump(), "workspace": WS}
+
+    async def chosen(**load: int) -> set[str]:
+        reported = {f"{WS}/{client}": frames for client, frames in load.items()}
+        lease = {"gateway": gateway.bus.instance, "connections": 2, "load": reported}
+        await ask(gateway.bus, "lease", lease, partition=0)
+        return {(await ask(gateway.bus, "resolve", query))["client"].partition("/")[2] for _ in range(5)}
+
+    assert await chosen(busy__rlb=30, calm__rlb=2) == {"calm__rlb"}
+    assert await chosen(busy__rlb=1, calm__rlb=2) == {"busy__rlb"}
+    for client in clients:
+        await client.leave()
+
+
 async def test_info(gateway: Gateway, stores: Stores) -> None:
     async def info(workspace: str, principal: Principal) -> Any:
         return await ask(gateway.bus, "info", {"workspace": workspace, "user": principal.dump()})
