@@ -15,7 +15,7 @@ PUBLIC = [{"id": "default", "config": {"visibility": "public"}}]
 
 
 async def test_reason_of_a_failed_start_reaches_who_looked_it_up(connect_user: ConnectUser) -> None:
-    """With the logs of the app for those who may read them; the next one may try again."""
+    """With the logs of the app for those who may read them."""
     owner, stranger = await connect_user(), await connect_user()
 
     async def behave(client: Any, config: Any) -> None:
@@ -29,7 +29,6 @@ async def test_reason_of_a_failed_start_reaches_who_looked_it_up(connect_user: C
         with pytest.raises(RemoteException, match=r"Failed to start app 'broken', error: .*out of order") as told:
             await stranger.get_service(f"{owner.config.workspace}/default@broken")
         assert "[log]" not in str(told.value)
-        assert len(worker.started) == 2
 
 
 async def test_no_worker(connect_user: ConnectUser) -> None:
@@ -48,7 +47,7 @@ async def test_app_that_is_gone_meanwhile(connect_user: ConnectUser) -> None:
         with pytest.raises(RemoteException, match="KeyError: 'Service not found"):
             await server.get_service_info("default@fleeting")
         await artifacts.delete("fleeting")
-        with pytest.raises(RemoteException, match=r"KeyError: .*fleeting"):
+        with pytest.raises(RemoteException, match=r"KeyError: .Service not found: .*fleeting.* does not exist"):
             await server.get_service("default@fleeting")
         assert worker.started == []
 
@@ -87,8 +86,6 @@ async def test_service_that_comes_after_the_others(connect_user: ConnectUser) ->
         await create_app(server, "gradual", services=[{"id": "default"}, {"id": "second"}])
         await apps.start("gradual")
         looked_up = asyncio.ensure_future(server.get_service("second@gradual"))
-        with pytest.raises(RemoteException, match="runs without it"):
-            await server.get_service("second@gradual", {"timeout": 1})
         client = await later.get()
         await client.register_service({"id": "second", "ping": lambda: "pong"})
         assert await (await looked_up).ping() == "pong"

@@ -3,15 +3,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hypha_common.errors import HyphaError, Unavailable, error_from_wire
+from hypha_common.errors import HyphaError, StartFailed, Unavailable, error_from_wire
 
 __all__ = ["StartFailed", "StartLost", "failure_from_wire", "prefixed"]
-
-
-class StartFailed(HyphaError):
-    """An app did not start: its worker refused, its code failed, or its service did not come in time."""
-
-    status, code, rpc_type = 500, "start_failed", "RuntimeError"
 
 
 class StartLost(Unavailable):
@@ -22,8 +16,9 @@ class StartLost(Unavailable):
 
 def failure_from_wire(data: Mapping[str, Any]) -> HyphaError:
     """Rebuild the error of a start that was kept as :meth:`HyphaError.to_wire`."""
-    ours = {error.code: error for error in (StartFailed, StartLost)}.get(str(data.get("code")))
-    return error_from_wire(dict(data)) if ours is None else ours(str(data.get("message", "")))
+    if data.get("code") == StartLost.code:
+        return StartLost(str(data.get("message", "")))
+    return error_from_wire(dict(data))
 
 
 def prefixed(text: str, error: HyphaError) -> HyphaError:

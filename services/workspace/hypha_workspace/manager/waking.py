@@ -17,8 +17,7 @@ __all__ = ["START_TIMEOUT_S", "wake"]
 
 START_TIMEOUT_S = 65.0  # an app has 60 s to start
 
-_MISSING_S = 5.0  # an app may serve this one some time after others
-_PAUSE_S = 0.25
+_ATTEMPTS = 3  # an app that was started may be stopped before it is looked up again
 
 Find: TypeAlias = Callable[[], Awaitable["ServiceInfo"]]
 
@@ -39,17 +38,13 @@ async def wake(bus: Bus, find: Find, *, timeout_s: float = START_TIMEOUT_S) -> S
         raise missing
     now = asyncio.get_running_loop().time
     deadline = now() + timeout_s
-    give_up = 0.0
-    while await _start(bus, missing, deadline - now()):
+    for _ in range(_ATTEMPTS):
+        if not await _start(bus, missing, deadline - now()):
+            break
         try:
             return await find()
         except NotRunning as error:
             missing = error
-        # It was stopped in between, or does not serve this one yet.
-        give_up = give_up or min(now() + _MISSING_S, deadline)
-        if now() + _PAUSE_S >= give_up:
-            raise NotFound(f"{missing.message} (application `{missing.app}` runs without it)")
-        await asyncio.sleep(_PAUSE_S)
     raise missing
 
 
@@ -59,6 +54,11 @@ async def _start(bus: Bus, missing: NotRunning, timeout_s: float) -> bool:
         return await ensure_app(bus, missing.workspace, missing.app, missing.service, timeout_s=timeout_s)
     except StartFailed as error:
         raise error if missing.member else _without_logs(error) from None
+    except NotFound as error:
+        if error.rpc_type != NotFound.rpc_type:
+            raise  # there is no worker for it
+        # Clients match the beginning.
+        raise NotFound(f"{missing.message} ({error.message})") from None
 
 
 def _without_logs(error: HyphaError) -> HyphaError:
