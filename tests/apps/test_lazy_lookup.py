@@ -9,6 +9,7 @@ from hypha_rpc.rpc import RemoteException
 
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.app_worker import app_worker, create_app
+from tests.fixtures.scripts import StartScript
 
 from .conftest import ConnectUser
 
@@ -30,6 +31,27 @@ async def test_looking_up_a_service_starts_its_app(connect_user: ConnectUser) ->
         assert (await server.get_service_info("default@sleeper")).app_id == "sleeper"
         again = await server.get_service(f"{server.config.workspace}/default@sleeper", {"mode": "random"})
         assert again.id == service.id
+        assert len(worker.started) == 1
+
+
+@pytest.mark.node
+async def test_javascript_starts_an_app(
+    connect_user: ConnectUser, apps_cluster: RunningCluster, start_script: StartScript
+) -> None:
+    """An unmodified client, from another workspace."""
+    server = await connect_user()
+    async with app_worker(server) as worker:
+        await create_app(server, "from-js", services=PUBLIC)
+        script = await start_script(
+            f"""
+            const server = await hyphaWebsocketClient.connectToServer({{server_url: "{apps_cluster.url}"}});
+            const service = await server.getService("{server.config.workspace}/default@from-js", {{mode: "random"}});
+            console.log(await service.hello("Node"));
+            process.exit(0);
+            """,
+            language="js",
+        )
+        assert "hello Node" in await script.end()
         assert len(worker.started) == 1
 
 

@@ -121,6 +121,8 @@ async def test_issue_instance(ask: Any, replicas: list[Replica]) -> None:
     assert (token.workspace, token.client_id, token.extra_scopes) == (workspace, "_rapp_x", ("app:my%20app",))
     assert token.principal.permission(workspace) is Permission.READ_WRITE
     assert not token.principal.is_admin
+    again = CODEC.verify(CODEC.reconnection_token(token.principal, workspace, "_rapp_x", 1, 60))
+    assert again.extra_scopes == token.extra_scopes
     asked = {"extra_scopes": ["app:my-app"]}
     error = await refused(ask, "issue", user=ALICE.dump(), config=asked, workspace=HOME)
     assert error.message == "Invalid extra scope: app:my-app"
