@@ -73,7 +73,7 @@ async def test_health(world: World) -> None:
     ready = await world.http.get("/health/readiness")
     assert ready.status_code == 200, ready.text
     services = {"store": "ready", "auth": "ready", "event_bus": "ready", "pubsub": "healthy"}
-    assert ready.json()["detail"] == {**services, "artifacts": "away"}  # files are no condition for calls
+    assert ready.json()["detail"] == {**services, "artifacts": "away", "apps": "off"}  # they are no condition for calls
     assert (await world.http.get("/health/liveness")).json()["status"] == "OK"
     assert (await world.http.get("/health")).json()["status"] == "HEALTHY"
     await world.http.get("/public/services/test-service/test?x=1")

@@ -68,6 +68,9 @@ class Connection:
         self.stamp = Stamp(sender=str(address), workspace=address.workspace, user=principal.dump())
         self.connected_at = time.time()
         self.last_frame = time.monotonic()
+        self.last_sent = self.last_frame  # when the client last sent a frame: pings of its transport are none
+        self.frames_sent = 0
+        self.asked = 0  # answers to come that show nothing but that the client is there
         self.interest: Subscription | None = None
         self.event_types: set[str] = set()
         self.pins: dict[str, str] = {"workspace": instance}  # role -> the replica that answers this connection
@@ -100,7 +103,8 @@ class Connection:
     def receive(self, data: bytes) -> None:
         """Take one frame from the client."""
         now = time.monotonic()
-        self.last_frame = now
+        self.last_frame = self.last_sent = now
+        self.frames_sent += 1
         if not self._rate.take(now):
             metrics.RATE_LIMITED.inc()
             self.end(1008, RATE_EXCEEDED)
@@ -119,6 +123,11 @@ class Connection:
         """
         now = time.monotonic()
         self.last_frame = now
+        if self.asked:
+            self.asked -= 1
+        else:
+            self.last_sent = now
+            self.frames_sent += 1
         if not self._rate.take(now):
             metrics.RATE_LIMITED.inc()
             raise QuotaExceeded(RATE_EXCEEDED)

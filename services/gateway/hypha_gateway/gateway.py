@@ -18,6 +18,7 @@ from hypha_common.subjects import role_verb
 from hypha_common.tokens import TokenCodec
 from hypha_common.verifier import Authenticator, TokenVerifier
 
+from .activity import Activity
 from .audience import Audience
 from .connection import Connection
 from .control import Control
@@ -106,6 +107,7 @@ class Gateway:
         self._audience = Audience(self.bus)
         self._departures = Departures(self.bus)
         self._lease = Lease(bus=self.bus, table=self.table, departures=self._departures, settings=settings)
+        self._activity = Activity(bus=self.bus, table=self.table, settings=settings)
         self._liveness = Liveness(
             table=self.table, router=self.router, windows=self.windows, idle_timeout_s=settings.ws_idle_timeout
         )
@@ -122,6 +124,7 @@ class Gateway:
         await self.bus.flush()
         for watched in (
             self._lease.run,
+            self._activity.run,
             self._departures.run,
             self._liveness.run,
             self.roles.watch,

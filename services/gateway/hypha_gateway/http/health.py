@@ -67,22 +67,29 @@ async def check_gateway(state: GatewayState) -> dict[str, str]:
         raise Unavailable("event_bus: not connected")
     if not state.revocations_known.is_set():
         raise Unavailable("auth: revoked tokens are not known yet")
-    files = asyncio.create_task(_files(state))
+    absent = {"artifacts": "off" if state.settings.disable_s3 else "away", "apps": "off"}
+    others = {role: asyncio.create_task(_other(state, role, word)) for role, word in absent.items()}
     try:
         await asyncio.gather(*(_ask(state, name, *question) for name, question in _ROLES.items()))
     except HyphaError:
-        files.cancel()
+        for asked in others.values():
+            asked.cancel()
         raise
-    return {**dict.fromkeys(_ROLES, "ready"), "event_bus": "ready", "pubsub": "healthy", "artifacts": await files}
+    told = {role: await asked for role, asked in others.items()}
+    return {**dict.fromkeys(_ROLES, "ready"), "event_bus": "ready", "pubsub": "healthy", **told}
 
 
-async def _files(state: GatewayState) -> str:
-    """Return how it is with files. Calls do without, and a cluster may have no store: no reason to send none here."""
-    subject = role_verb("artifacts", partition_of(PUBLIC_WORKSPACE), "ready")
+async def _other(state: GatewayState, role: str, absent: str) -> str:
+    """
+    Return how it is with files, or apps. Calls do without, and a cluster may have none: no reason to send none here.
+
+    ``absent`` is the word where nobody is there.
+
+    """
     try:
-        await state.bus.request(subject, {}, timeout=PING_TIMEOUT_S)
+        await state.bus.request(role_verb(role, partition_of(PUBLIC_WORKSPACE), "ready"), {}, timeout=PING_TIMEOUT_S)
     except NobodyServes:
-        return "off" if state.settings.disable_s3 else "away"
+        return absent
     except HyphaError as error:
         return error.message
     return "ready"

@@ -123,13 +123,21 @@ class RemoteCaller:
 
 
 async def resolve(
-    state: GatewayState, caller: Caller, workspace: str, service_id: str, mode: str | None, *, function: str = ""
+    state: GatewayState,
+    caller: Caller,
+    workspace: str,
+    service_id: str,
+    mode: str | None,
+    *,
+    function: str = "",
+    lazy: bool = False,
 ) -> Mapping[str, Any]:
     """
     Ask the workspace service which client serves ``workspace/service_id`` for this caller.
 
     Returns the service's info with ``client`` and ``service``; where only one ``function`` is wanted, no schema, which
-    may be long, but ``leaf``: what the schema says of that function.
+    may be long, but ``leaf``: what the schema says of that function. With ``lazy``, ``idle`` may stand instead of all
+    this: the app that serves it has to be started first, see :func:`.lookup.find`.
 
     """
     query = {
@@ -139,6 +147,7 @@ async def resolve(
         "workspace": caller.workspace,
         "gateway": state.bus.instance,
         "function": function,
+        "lazy": lazy,
     }
     subject = role_verb("workspace", partition_of(workspace), "resolve")
     selects = mode is not None and mode.startswith("select:")

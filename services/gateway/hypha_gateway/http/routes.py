@@ -49,6 +49,7 @@ def routes() -> list[Route]:
         Route("/{workspace}/services", workspaces.redirect_to_slash),
         Route("/{workspace}/services/", workspaces.services),
         Route("/{workspace}/services/{service}", workspaces.service),
+        Route("/{workspace}/apps", apps.list_apps),
         Route("/{workspace}/apps/{service}", workspaces.redirect_to_slash, methods=apps.METHODS),
         Route("/{workspace}/apps/{service}/{path:path}", apps.AppEndpoint(), methods=apps.METHODS, name="app"),
         Route("/{workspace}/agent-skills", workspaces.redirect_to_slash, methods=apps.METHODS),

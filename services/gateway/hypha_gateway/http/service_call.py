@@ -11,8 +11,9 @@ from .arguments import Arguments, body_arguments, query_arguments, query_paramet
 from .caller import caller_in, known_to
 from .denials import note_denial
 from .errors import describe_failure
+from .lookup import Attentive, find
 from .openapi import Answer, Body, Operation, Parameter, describes
-from .remote import MANAGER, MANAGER_NAMES, RemoteCaller, resolve
+from .remote import MANAGER, MANAGER_NAMES, RemoteCaller
 from .request_body import BodyLimits, body_limits, read_body
 from .responses import Receive, Scope, Send, encode, send_body, send_error
 from .streaming import is_generator, send_stream
@@ -45,7 +46,8 @@ _CALL = Operation(
     {**_RESULT, **_REMOTE_FAILURES},
     description=(
         "Fields of the query are its arguments: numbers where they look like one, maps where they begin with `{`, "
-        "else text. A header `Content-Type: application/msgpack` asks for the result in that format."
+        "else text. A header `Content-Type: application/msgpack` asks for the result in that format. The app of a "
+        "service `name@application` is started first, if it does not run."
     ),
     parameters=(
         Parameter(
@@ -82,6 +84,7 @@ async def answer_call(
     state: GatewayState, workspace: str, service_id: str, name: str, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Answer ``GET|POST /{workspace}/services/{service_id}/{name}`` (contract 01 §5.4)."""
+    receive = Attentive(receive)
     headers = dict(scope["headers"])
     media = response_media(headers.get(b"content-type"), headers.get(b"accept"))
     try:
@@ -99,7 +102,8 @@ async def answer_call(
             provider = MANAGER
             result = await remote.manager(name, arguments)
         else:
-            found = await resolve(state, caller, workspace, service_id, parameters.get("_mode"), function=name)
+            mode = parameters.get("_mode")
+            found = await find(state, caller, workspace, service_id, mode, receive, function=name)
             provider = Address.parse(found["client"])
             remote.caller = known_to(provider, caller, scope)
             result = await remote.function(provider, found["service"], Leaf(found["leaf"]), name, arguments)

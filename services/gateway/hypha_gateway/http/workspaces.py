@@ -89,7 +89,7 @@ async def service(request: Request) -> Response:
     caller = await caller_in(state, request.scope, name)
     query = "~" if service_id in MANAGER_NAMES else f"{name}/{service_id}"
     mode = request.query_params.get("_mode")
-    config = {"mode": mode} if mode else {}
+    config = {"read_app_manifest": True, **({"mode": mode} if mode else {})}  # what an app offers that does not run
     return _json(await ask_manager(state, caller, "get_service_info", query, config))
 
 

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hypha_common.admission import Admission
-from hypha_common.ids import HTTP_CLIENT_PREFIX, Address, new_id
+from hypha_common.ids import HTTP_CLIENT_PREFIX, new_id
 from hypha_common.wire import pack_frame
 from hypha_gateway.connection import Connection
 from hypha_gateway.http.caller import ANONYMOUS
@@ -40,10 +40,10 @@ class StreamSession(Session):
             key=self._key,
             max_bytes=self._gateway.settings.max_queue_bytes,
         )
-        self._stream.probe = partial(_probe, connection.address, self._gateway.bus.instance)
+        self._stream.probe = partial(_probe, connection, self._gateway.bus.instance)
 
 
-def _probe(client: Address, instance: str) -> bytes:
+def _probe(connection: Connection, instance: str) -> bytes:
     """
     Return a call of the client's own ``ping``.
 
@@ -51,6 +51,8 @@ def _probe(client: Address, instance: str) -> bytes:
     this gateway for calls of HTTP) nobody expects it.
 
     """
+    client = connection.address
+    connection.asked = 1
     sender = f"{client.workspace}/{HTTP_CLIENT_PREFIX}{instance}"
     session = new_id(8)
     ends = {

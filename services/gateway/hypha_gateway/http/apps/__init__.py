@@ -6,5 +6,6 @@ What clients serve over HTTP, at ``/{workspace}/apps/{service}/…`` (contract 0
 from __future__ import annotations
 
 from .endpoint import METHODS, AppEndpoint
+from .listing import list_apps
 
-__all__ = ["METHODS", "AppEndpoint"]
+__all__ = ["METHODS", "AppEndpoint", "list_apps"]

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from hypha_common.errors import HyphaError, Unauthorized
 from hypha_common.ids import PUBLIC_WORKSPACE, Address
 from hypha_gateway.http.caller import Caller, caller_in, caller_inside, known_to, without_token
+from hypha_gateway.http.lookup import Attentive, find
 from hypha_gateway.http.openapi import ANY_STATUS, Answer, Body, Operation, Parameter, describes
-from hypha_gateway.http.remote import resolve
 from hypha_gateway.http.responses import Receive, Scope, Send, discard
 
 from .asgi import answer_asgi
@@ -55,12 +55,13 @@ class AppEndpoint:
         if self._service is not None:
             scope["path_params"] = {**scope["path_params"], "service": self._service}
         names = scope["path_params"]
+        receive = Attentive(receive)
         request = Request(scope, receive)
         inside = await acting_inside(state, scope, names["workspace"], names["service"])
         try:
             acting = await caller_in(state, scope, names["workspace"])
             mode = request.query_params.get("_mode")
-            found = await resolve(state, acting, names["workspace"], names["service"], mode)
+            found = await find(state, acting, names["workspace"], names["service"], mode, receive)
             kind = str(found.get("type"))
             provider = Address.parse(found["client"])
             caller = known_to(provider, inside, scope)
