@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypha_rpc import connect_to_server
@@ -54,21 +53,28 @@ async def test_a_daemon_returns_whichever_replica_is_killed(start_cluster: Calla
         environ={"HYPHA_WORKER_GRACE_PERIOD": "1"}, storage=True,
     )  # fmt: skip
     options = {"server_url": cluster.url, "token": cluster.user_token()}
-    async with connect_to_server(options) as server, app_worker(server) as worker:
-        apps = await server.get_service("public/server-apps")
+    async with (
+        connect_to_server(options) as server,
+        app_worker(server) as worker,
+        database_of(cluster) as database,
+    ):
         await create_app(server, "always", daemon=True)
-        async with database_of(cluster) as database:
-            await Standing(database).set_daemon(server.config.workspace, "always")
+        await Standing(database).set_daemon(server.config.workspace, "always")
 
-        async def runs_anew(before: str) -> dict[str, Any] | None:
-            return next((dict(one) for one in await apps.list_running() if one["id"] != before), None)
+        async def running() -> list[str]:
+            # The controller may be the replica that is killed.
+            rows = await database.home.fetch("SELECT * FROM app_sessions WHERE status = 'running'")
+            return [f"{row['workspace']}/{row['client_id']}" for row in rows]
 
-        session = await until(lambda: runs_anew(""))
+        async def another(before: str) -> str:
+            return next((session for session in await running() if session != before), "")
+
+        session = await until(lambda: another(""))
         for pid in list(cluster.pids["apps"]):
             os.kill(pid, signal.SIGKILL)
-            await crash(worker, session["id"])
-            session = await until(lambda before=session["id"]: runs_anew(before), within_s=40)
+            await crash(worker, session)
+            session = await until(lambda before=session: another(before), within_s=40)
             await asyncio.sleep(2)  # nobody starts another one
-            assert [running["id"] for running in await apps.list_running()] == [session["id"]]
+            assert await running() == [session]
         assert len(worker.started) == 3
     assert cluster.errors() == []
