@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from hypha_apps.keeping.idle import ASKED
 from hypha_common.bus import Bus
 from hypha_common.ids import Address, new_id
 from hypha_common.settings import Settings
@@ -98,3 +99,23 @@ async def test_nobody_runs_apps(bus: Bus) -> None:
     activity = Activity(bus=bus, table=table, settings=Settings.load({}, environ={}))
     async with asyncio.timeout(5):
         await activity.report()
+
+
+async def test_it_is_told_at_once_when_somebody_asks(bus: Bus) -> None:
+    """The apps service does, before it stops what seems to be idle."""
+    reported = asyncio.Event()
+
+    async def take(message: dict[str, Any]) -> dict[str, Any]:
+        reported.set()
+        return {}
+
+    await bus.serve("apps", "activity", take)
+    table = ConnectionTable()
+    table.add(cast("Connection", Instance(Address("ws-a", "_rapp_calm-fox-1__rlb"))))
+    activity = Activity(bus=bus, table=table, settings=Settings.load({}, environ={}))
+    running = asyncio.create_task(activity.run())
+    async with asyncio.timeout(2):  # by itself it would take longer
+        while not reported.is_set():
+            bus.publish(ASKED, b"")
+            await asyncio.sleep(0.02)
+    running.cancel()

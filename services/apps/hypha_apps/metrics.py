@@ -17,9 +17,18 @@ DAEMON_STARTS = Counter("hypha_apps_daemon_starts", "Attempts to start a daemon"
 AUTOSCALING = Counter("hypha_apps_autoscaling_actions", "What autoscaling did", ["action"])
 ROUNDS = Counter("hypha_apps_keeping_rounds", "Looks at a database for what has to be done", ["task", "outcome"])
 
-_KINDS = ("inactive", "stopped by", "scaled down")
+# What sessions say of their end begins so.
+_KINDS = {
+    "inactive ": "inactive",
+    "stopped by ": "user",
+    "scaled ": "scaled",
+    "its worker ": "lost",
+    "its client ": "lost",
+    "workspace ": "workspace",
+    "the app ": "app",
+}
 
 
 def kind_of(reason: str) -> str:
     """Return what ended a session in one word, of a few."""
-    return next((kind.split()[0] for kind in _KINDS if reason.startswith(kind)), "other")
+    return next((kind for beginning, kind in _KINDS.items() if reason.startswith(beginning)), "other")

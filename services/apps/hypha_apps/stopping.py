@@ -9,6 +9,8 @@ import structlog
 from hypha_common.errors import DeadlineExceeded, HyphaError, NotFound, PeerNotFound, Unavailable
 from hypha_common.ids import ServiceId
 
+from . import metrics
+from .errors import StartLost
 from .session import Session, Status
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class Stopper:
         if taken is None:
             return False
         self._core.feed.tell(taken)  # nobody has to wait for its worker
+        metrics.STARTS.labels("lost" if isinstance(failure, StartLost) else "failed").inc()
         await self.carry_out(taken)
         return True
 
@@ -125,6 +128,8 @@ class Stopper:
         ended = await self._core.sessions.end(session, untold=untold and bool(session.worker_id))
         if ended is not None:
             self._core.feed.tell(ended)
+            if ended.status is Status.STOPPED:
+                metrics.STOPS.labels(metrics.kind_of(ended.reason)).inc()
             log.info(
                 "app_ended", session=ended.id, app=ended.app_id, status=str(ended.status), reason=ended.reason[:200]
             )

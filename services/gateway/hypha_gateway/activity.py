@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -11,7 +12,7 @@ from hypha_common.bus import Bus
 from hypha_common.errors import HyphaError
 from hypha_common.ids import APP_CLIENT_PREFIX
 from hypha_common.settings import Settings
-from hypha_common.subjects import partition_of, role_verb
+from hypha_common.subjects import broadcast, partition_of, role_verb
 
 from .connection import Connection
 from .table import ConnectionTable
@@ -22,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 _INTERVAL_S = 4.0
 _WINDOW_S = 60.0
+_ASKED = broadcast("app_activity_asked")  # the apps service is about to stop what is idle
 
 
 class Activity:
@@ -37,13 +39,18 @@ class Activity:
         self._now = now
         self._bus = bus
         self._table = table
+        self._asked = asyncio.Event()
         self._heads = settings.partition_heads()
         self._rates: dict[int, _Rate] = {}  # by number of the connection
 
     async def run(self) -> None:
-        """Report for the life of the gateway."""
+        """Report for the life of the gateway: every few seconds, and when asked."""
+        await self._bus.subscribe(_ASKED, lambda subject, reply, payload: self._asked.set())
         while True:
-            await asyncio.sleep(_INTERVAL_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_INTERVAL_S):
+                    await self._asked.wait()
+            self._asked.clear()
             if self._bus.is_connected:
                 await self.report()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from hypha_apps import metrics
 from hypha_apps.background import Background
 from hypha_apps.errors import StartFailed, StartLost
 from hypha_apps.manifest_services import remember_services
@@ -167,6 +168,8 @@ class Starter:
 
     def _began(self, running: Session) -> Session:
         self._core.feed.tell(running)
+        metrics.STARTS.labels("started").inc()
+        metrics.START_SECONDS.observe(max(0.0, (datetime.now(UTC) - running.started_at).total_seconds()))
         log.info("app_started", session=running.id, app=running.app_id, worker=running.worker_id)
         return running
 
