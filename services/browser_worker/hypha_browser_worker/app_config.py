@@ -33,6 +33,7 @@ class AppConfig:
     server_url: str  # of the hub, as this worker reaches it
     files_url: str  # the app's files are below it; ends with a slash
     view: Mapping[str, str]  # which version of the files
+    entry_point: str
     url: str  # what is opened
     is_own: bool  # a file of the app; else a page somewhere else
     timeout_s: float
@@ -58,7 +59,7 @@ class AppConfig:
             raise BadRequest("timeout must be a number of seconds")
         return cls(
             session_id, workspace, client_id, app_id, str(config.get("token") or ""), manifest, server_url, files_url,
-            view, url, is_own, float(timeout_s),
+            view, str(entry), url, is_own, float(timeout_s),
         )  # fmt: skip
 
     @property

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from hypha_common.settings import Settings
 
-__all__ = ["Browsers", "Lease"]
+__all__ = ["IDLE_S", "Browsers", "Lease"]
 
 log = structlog.get_logger(__name__)
 
-_IDLE_S = 300.0
+IDLE_S = 300.0  # until a browser that nobody needs is closed
 _CLOSE_TIMEOUT_S = 5.0
 _LAUNCH_TIMEOUT_S = 60.0
 _WATCH_S = 1.0
@@ -61,7 +61,7 @@ class Browsers:
     """
 
     def __init__(
-        self, settings: Settings, executable: str | None, *, flags: tuple[str, ...] = (), idle_s: float = _IDLE_S
+        self, settings: Settings, executable: str | None, *, flags: tuple[str, ...] = (), idle_s: float = IDLE_S
     ) -> None:
         self._executable = executable
         self._flags = (*FLAGS, *flags)
@@ -158,7 +158,9 @@ class Browsers:
             known = self._playwright is not None
             try:
                 if self._playwright is None:
-                    self._playwright = await async_playwright().start()
+                    manager = async_playwright()
+                    self._playwright = await manager.start()
+                    _read_end_of(manager)
                 browser = await self._playwright.chromium.launch(
                     executable_path=self._executable,
                     args=[*self._flags, mark],
@@ -233,6 +235,14 @@ class Browsers:
 def _environment() -> dict[str, str | float | bool]:
     """Return what Chromium is started with: nothing that concerns this worker."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("HYPHA_", "PLAYWRIGHT_"))}
+
+
+def _read_end_of(manager: Any) -> None:
+    """Read how its driver ends: Playwright leaves that in a future, which asyncio would report as an error of ours."""
+    for name in ("_client", "_connection"):  # where it is, in one version or another
+        ended = getattr(getattr(getattr(manager, name, None), "_transport", None), "on_error_future", None)
+        if isinstance(ended, asyncio.Future):
+            ended.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _first_line(error: BaseException) -> str:

@@ -41,7 +41,7 @@ class Outbound:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._allowed = frozenset(name.lower() for name in allowed)
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
@@ -55,30 +55,38 @@ class Outbound:
         if self._server is not None:
             self._server.close()
             self._server = None
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(list(self._serving))
 
     async def check(self, url: str) -> None:
         """Raise OutboundRefused where a page may not be fetched from here."""
         parts = urlsplit(url)
         await self._addresses(parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._serving) >= _MAX_CONNECTIONS:
+            writer.close()
+            return
+        task = asyncio.create_task(self._connect_and_relay(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _connect_and_relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if self._open <= _MAX_CONNECTIONS:
-                await self._connect_and_relay(reader, writer)
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                destination = await _read_request(reader, writer)
+            if destination is None:
+                await _answer(writer, _BAD_COMMAND)
+            else:
+                await self._relay_to(*destination, reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # either side hung up
         finally:
-            self._open -= 1
             writer.close()
 
-    async def _connect_and_relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            destination = await _read_request(reader, writer)
-        if destination is None:
-            await _answer(writer, _BAD_COMMAND)
-            return
-        host, port = destination
+    async def _relay_to(self, host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 other_reader, other = await self._connect(host, port)
@@ -109,7 +117,8 @@ class Outbound:
         name = host.lower().strip("[]").rstrip(".")
         found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-        if {"*", name, f"{name}:{port}"} & self._allowed:
+        shown = f"[{name}]" if ":" in name else name
+        if {name, f"{shown}:{port}"} & self._allowed:
             return addresses
         if public := [address for address in addresses if is_public(address)]:
             return public

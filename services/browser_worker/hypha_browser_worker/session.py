@@ -34,6 +34,7 @@ _FORMATS = ("png", "jpeg")
 _SCREENSHOT_TIMEOUT_S = 20.0
 _CRASHED = "its page crashed, as one does that needs more memory than there is"
 _CLOSED = "its page was closed"
+_CLOSED_AFTER_S = 0.5
 _MAX_ERRORS_TOLD = 5
 
 
@@ -45,7 +46,7 @@ class Session:
         self.log = SessionLog((app.token,))
         self.info = SessionInfo(
             app.session_id, app.app_id, app.workspace, app.client_id, SessionStatus.STARTING, app.app_type,
-            datetime.now(UTC).isoformat(), app.manifest.get("entry_point"),
+            datetime.now(UTC).isoformat(), app.entry_point,
         )  # fmt: skip
         self._on_failed = on_failed
         self._lease: Lease | None = None
@@ -156,7 +157,7 @@ class Session:
         page.on("console", self._take_console)
         page.on("pageerror", lambda error: self.log.add("error", error.stack or error.message))
         page.on("crash", lambda _: self.fail(_CRASHED))
-        page.on("close", lambda _: self.fail(_CLOSED))
+        page.on("close", self._take_close)
         page.on("websocket", self._take_socket)
         page.on("framenavigated", self._forget_sockets)
         # One page is what a session has: nobody would see another.
@@ -172,8 +173,7 @@ class Session:
         response: Response | None = await page.goto(url, wait_until="load", timeout=app.timeout_s * 1000)
         self._mark("load_ms")
         if response is not None and response.status != 200:
-            shown = app.manifest.get("entry_point") if app.is_own else app.url
-            raise WorkerError(self._explained(f"{shown} could not be loaded: status {response.status}"))
+            raise WorkerError(self._explained(f"{app.entry_point} could not be loaded: status {response.status}"))
 
     async def _run_startup_script(self, page: Page) -> None:
         """Run a file of the app in the page; what goes wrong there is for its author to read, and no more."""
@@ -221,6 +221,10 @@ class Session:
 
     def _take_console(self, message: ConsoleMessage) -> None:
         self.log.add("console", f"[{message.type}] {message.text}")
+
+    def _take_close(self, page: Page) -> None:
+        # When it is its browser that ends, that is told a moment later.
+        asyncio.get_running_loop().call_later(_CLOSED_AFTER_S, self.fail, _CLOSED)
 
     def _take_socket(self, socket: WebSocket) -> None:
         if urlsplit(socket.url).netloc != urlsplit(self.app.server_url).netloc:

@@ -22,7 +22,7 @@ from hypha.workers.base import (
 from hypha_common.errors import BadRequest
 
 from .app_config import AppConfig
-from .browsers import Browsers
+from .browsers import IDLE_S, Browsers
 from .outbound import Outbound
 from .page_options import pages_of_environment
 from .session import Session
@@ -54,6 +54,7 @@ class BrowserWorker(BaseWorker):
         visibility: str = "protected",
         service_id: str = "browser-worker",
         alone_limit_s: float = _ALONE_LIMIT_S,
+        idle_s: float = IDLE_S,
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -61,8 +62,10 @@ class BrowserWorker(BaseWorker):
         self._visibility = visibility
         self._service_id = service_id
         self._alone_limit_s = alone_limit_s
+        self._idle_s = idle_s
         self._operators = pages_of_environment(os.environ)
-        self._outbound = None if "*" in settings.browser_private_hosts else Outbound(settings.browser_private_hosts)
+        allowed = settings.browser_private_hosts
+        self._outbound = None if "*" in allowed else Outbound([*allowed, *map(_host_and_port, self._direct())])
         self._executable = executable
         self._browsers: Browsers | None = None
         self._live: dict[str, Session] = {}
@@ -111,7 +114,7 @@ class BrowserWorker(BaseWorker):
         flags += (f"--unsafely-treat-insecure-origin-as-secure={self._server_url}",)
         if os.environ.get("PLAYWRIGHT_DISABLE_WEB_SECURITY", "").lower() in ("1", "true", "yes", "on"):
             flags += ("--disable-web-security",)
-        self._browsers = Browsers(self._settings, self._executable, flags=flags)
+        self._browsers = Browsers(self._settings, self._executable, flags=flags, idle_s=self._idle_s)
         self._spawn(self._look())
 
     async def start(self, config: Any, context: Any = None) -> Any:
@@ -258,17 +261,18 @@ class BrowserWorker(BaseWorker):
         task.add_done_callback(self._tasks.discard)
 
 
+def _host_and_port(url: str) -> str:
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
 def _proxied(port: int, direct: Iterable[str]) -> tuple[str, ...]:
     """Return the flags with which Chromium reaches everything through the proxy but what ``direct`` names."""
-    rules = []
-    for url in direct:
-        parts = urlsplit(url)
-        port_of = parts.port or (443 if parts.scheme == "https" else 80)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        rules.append(f"{host}:{port_of}")
+    rules = ("<-loopback>", *dict.fromkeys(map(_host_and_port, direct)))
     return (
         f"--proxy-server=socks5://127.0.0.1:{port}",
-        f"--proxy-bypass-list={';'.join(['<-loopback>', *dict.fromkeys(rules)])}",
+        f"--proxy-bypass-list={';'.join(rules)}",
         # The proxy carries TCP only: no datagrams around it.
         "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     )
