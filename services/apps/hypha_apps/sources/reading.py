@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AppSource", "read_source"]
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
+_SHOWN = re.compile(r"<(?:window|style)[\s>]", re.IGNORECASE)
 _LOCAL = ("localhost", "127.0.0.1")
 _DOWNLOADED = (".imjoy.html", ".hypha.html")
 
@@ -99,8 +100,8 @@ def _extract_markup(source: str, said: dict[str, Any]) -> list[dict[str, Any]]:
         said["entry_point"] = found.entry_point
     elif found.rest:
         files = merged(files, [file_entry(_entry_point(said), found.rest)])
-    if said.get("type") == "hypha":
-        # Of these the worker reads tags that are none of our business.
+    if said.get("type") == "hypha" or (said.get("type") == "window" and _SHOWN.search(source)):
+        # The browser worker reads more of its tags.
         files = merged(files, [file_entry("source", source)])
     return files
 
