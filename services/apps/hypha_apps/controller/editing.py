@@ -10,6 +10,7 @@ from hypha_apps.installing import Commits
 from hypha_apps.sources.manifests import complete_manifest
 from hypha_apps.starting.options import StartOptions, StartRequest
 from hypha_common.errors import BadRequest, HyphaError
+from hypha_common.principal import Permission, authorize
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
@@ -55,6 +56,7 @@ class EditMethods:
             config: The same as `manifest`.
 
         """
+        authorize(context.principal, Permission.READ_WRITE, context.workspace)
         autoscaling = autoscaling_manifest if autoscaling_config is None else autoscaling_config
         changes: dict[str, Any] = {}
         for name, given in (("manifest", config), ("manifest", manifest)):
@@ -96,6 +98,7 @@ class EditMethods:
 
         """
         workspace, alias = context.workspace, alias_of(app_id, context.workspace)
+        authorize(context.principal, Permission.READ_WRITE, workspace)
         place: dict[str, Any] = {
             "user": context.principal, "workspace": workspace, "artifact_id": f"{workspace}/{alias}",
         }  # fmt: skip

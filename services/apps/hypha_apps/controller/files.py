@@ -9,6 +9,7 @@ from hypha_apps.errors import prefixed
 from hypha_apps.installing import Uploads
 from hypha_apps.sources.files import check_path
 from hypha_common.errors import BadRequest, HyphaError, PayloadTooLarge
+from hypha_common.principal import Permission, authorize
 from hypha_common.rpc.caller import Caller
 from hypha_common.rpc.service import rpc_method
 
@@ -41,6 +42,7 @@ class FileMethods:
             file_content: The new content, whole.
 
         """
+        authorize(context.principal, Permission.READ_WRITE, context.workspace)
         if not isinstance(file_content, str):
             raise BadRequest("file_content must be text")
         path, artifact_id = check_path(file_path), _artifact_id(app_id, context)
@@ -59,6 +61,7 @@ class FileMethods:
             file_path: The path of the file.
 
         """
+        authorize(context.principal, Permission.READ_WRITE, context.workspace)
         path, artifact_id = check_path(file_path), _artifact_id(app_id, context)
         await self._call("edit", context, artifact_id=artifact_id, stage=True)
         await self._call("remove_file", context, artifact_id=artifact_id, file_path=path)
