@@ -8,6 +8,7 @@ from hypha_rpc.rpc import RemoteException
 from tests.fixtures.app_worker import app_worker, create_app
 
 from .conftest import ConnectUser
+from .kept_cluster import until
 
 MANIFEST = {"name": "Greeter", "type": "custom", "version": "1.0.0"}
 
@@ -143,3 +144,18 @@ async def test_only_apps_are_apps(connect_user: ConnectUser) -> None:
         with pytest.raises(RemoteException, match="already exists"):
             await apps.install("x", MANIFEST, "notes", overwrite=True, stage=True)
     assert (await artifacts.read("notes"))["manifest"] == {"name": "Notes", "type": "custom"}
+
+
+async def test_a_daemon_runs_from_its_commit_to_its_end(connect_user: ConnectUser) -> None:
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+    async with app_worker(server) as worker:
+        await apps.install("x", {**MANIFEST, "daemon": True}, "always")
+        (session,) = await until(apps.list_running)
+        assert session["app_id"] == "always"
+        await apps.edit_app("always", manifest={"daemon": False})
+        await apps.commit_app("always")
+        assert [running["id"] for running in await apps.list_running()] == [session["id"]]
+        await apps.uninstall("always")
+        assert await apps.list_running() == []
+        assert worker.stopped[-1] == session["id"]
