@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -181,20 +182,39 @@ async def test_gateways_are_told_what_is_idle(
         await resolve("open@group", someone, lazy=True)
 
 
-async def test_only_members_put_something_where_it_is_started(
-    gateway: Gateway, services: ArtifactsService, member: Client
+@pytest.mark.parametrize(
+    ("collection", "of_collection", "of_app", "startable"),
+    [
+        ("applications", {"*": "r"}, {"*": "r", "somebody": "rw+"}, True),
+        ("zoo", {}, {}, False),
+        ("applications", {"@": "r+"}, {}, False),
+        ("applications", {}, {"*": "rw"}, False),
+        ("applications", {}, {"@": ["draft"]}, False),
+    ],
+)
+async def test_only_what_members_put_there_is_started(
+    gateway: Gateway,
+    services: ArtifactsService,
+    member: Client,
+    collection: str,
+    of_collection: dict[str, Any],
+    of_app: dict[str, Any],
+    startable: bool,
 ) -> None:
-    """In a collection that anybody may fill an app is only a text: it would run with rights in this workspace."""
+    """Where anybody may put or change something an app is only a text: it would run with rights in this workspace."""
     workspace = home(member.link.principal)
     shard = services.core.database.for_workspace(workspace)
-    for parent, startable in (("applications", True), ("zoo", False)):
-        await publish(services, workspace, parent, {"name": parent})
-        await publish(services, workspace, f"in-{parent}", MANIFEST)
+    for alias, permissions in ((collection, of_collection), ("child", of_app)):
+        await publish(services, workspace, alias, MANIFEST)
         await shard.execute(
-            """UPDATE artifacts a SET parent_id = p.id FROM artifacts p
-               WHERE a.workspace = $1 AND a.alias = $2 AND p.workspace = $1 AND p.alias = $3""",
-            workspace, f"in-{parent}", parent,
+            "UPDATE artifacts SET config = $3 WHERE workspace = $1 AND alias = $2",
+            workspace, alias, json.dumps({"permissions": permissions}),
         )  # fmt: skip
-        message = {"workspace": workspace, "app_id": f"in-{parent}", "user": member.link.principal.dump()}
-        subject = role_verb("artifacts", partition_of(workspace), "application")
-        assert (await gateway.bus.request(subject, message))["startable"] is startable
+    await shard.execute(
+        """UPDATE artifacts a SET parent_id = p.id FROM artifacts p
+           WHERE a.workspace = $1 AND a.alias = 'child' AND p.workspace = $1 AND p.alias = $2""",
+        workspace, collection,
+    )  # fmt: skip
+    message = {"workspace": workspace, "app_id": "child", "user": member.link.principal.dump()}
+    subject = role_verb("artifacts", partition_of(workspace), "application")
+    assert (await gateway.bus.request(subject, message))["startable"] is startable

@@ -6,6 +6,7 @@ from hypha_common.errors import NotFound, PermissionDenied
 from hypha_common.principal import Principal
 
 from .actor import Actor
+from .permissions import grants
 from .record import load_json
 from .reference import ArtifactName
 
@@ -22,6 +23,10 @@ __all__ = ["Applications"]
 _ROLE = "artifacts"
 _TYPE = "application"
 _COLLECTION = "applications"  # where installed apps are, in each workspace
+
+_ANYBODY = Actor(Principal(id=""), "")
+_CHANGES = ("edit", "draft", "put_file", "commit", "mutate")
+_ADDS = ("create", "draft", "attach")
 
 _MAX_PAGE = 50
 _MAX_PAGE_BYTES = 2**20
@@ -103,18 +108,24 @@ def _is_startable(artifact: Artifact) -> bool:
     """
     Tell whether the apps service may start this because somebody looked a service of it up.
 
-    It then runs with the rights of whoever made it, in this workspace. So it must be where only members may put
-    something: in no collection, or in that of the apps. A manifest of type ``application`` only groups services.
+    A manifest of type ``application`` only groups services. What is started runs with the rights of whoever made it, in
+    this workspace. So it must be where only members put something, in no collection or in that of the apps, and nothing
+    that everybody may change.
 
     """
-    runtime = artifact.manifest.get("type")
-    home = ArtifactName(artifact.workspace, _COLLECTION)
-    return (
-        artifact.type == _TYPE
-        and isinstance(runtime, str)
-        and runtime not in ("", _TYPE)
-        and (artifact.parent is None or artifact.parent.name == home)
+    runtime, parent = artifact.manifest.get("type"), artifact.parent
+    if artifact.type != _TYPE or not isinstance(runtime, str) or runtime in ("", _TYPE):
+        return False
+    if parent is not None and parent.name != ArtifactName(artifact.workspace, _COLLECTION):
+        return False
+    return not _for_everybody(artifact.permissions, _CHANGES) and (
+        parent is None or not _for_everybody(parent.permissions, _ADDS)
     )
+
+
+def _for_everybody(permissions: Mapping[str, Any], operations: tuple[str, ...]) -> bool:
+    """Tell whether anybody who has logged in may do one of these."""
+    return any(grants(permissions, operation, _ANYBODY) for operation in operations)
 
 
 def _services(listed: object) -> list[dict[str, Any]]:
