@@ -40,10 +40,13 @@ async def test_a_daemon_starts_when_there_is_a_worker_for_it(
             await asyncio.sleep(2.5)  # two rounds
             assert worker.started == [session["id"]]
 
-            again = await apps.start("always")
-            assert again["id"] != session["id"]
-            await apps.stop(again["id"])
+            # Whoever starts it, by hand or by a look-up, has it kept running again.
+            assert [row["held"] for row in await DaemonRows(database).all(workspace)] == [True]
+            again = await server.get_service("default@always")
+            assert await again.hello("Ada") == "hello Ada"
+            assert [row["held"] for row in await DaemonRows(database).all(workspace)] == [False]
             await Standing(database).clear(workspace, "always")
+            await apps.stop(worker.started[-1])
 
 
 async def test_one_that_is_disabled_is_forgotten(apps_cluster: RunningCluster, connect_user: ConnectUser) -> None:

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hypha_apps.keeping.scaling import Action, Scaling, Situation, decide
+from hypha_apps.sources.manifests import complete_manifest
 from hypha_common.errors import BadRequest
 
 _LOADS = st.lists(st.floats(0, 1e6), max_size=12)
@@ -115,3 +116,5 @@ def test_a_configuration_is_completed() -> None:
 def test_what_cannot_be_is_refused(config: dict[str, object], fragment: str) -> None:
     with pytest.raises(BadRequest, match=fragment):
         Scaling.of(config)
+    with pytest.raises(BadRequest, match=fragment):
+        complete_manifest({"name": "app", "autoscaling": config})

@@ -92,8 +92,6 @@ class RunningMethods:
             progress=progress_callback,
         )
         session = await self._starter.start(app, request)
-        if session.daemon:
-            await self._daemons.release(session.workspace, session.app_id)
         return session.shown()
 
     @rpc_method

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hypha_apps.keeping.scaling import Scaling
 from hypha_common.errors import BadRequest
 
 __all__ = ["base_manifest", "complete_manifest", "refuse_services"]
@@ -65,4 +66,6 @@ def complete_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
         value = whole.get(name)
         if value is not None and not isinstance(value, kind):
             raise BadRequest(f"Invalid manifest: '{name}' must be {what}, not {value!r:.80}")
+    if whole["autoscaling"]:
+        Scaling.of(whole["autoscaling"])
     return whole

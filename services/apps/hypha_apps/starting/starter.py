@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import structlog
 from hypha_apps import metrics
 from hypha_apps.background import Background
 from hypha_apps.errors import StartFailed, StartLost
+from hypha_apps.keeping.daemon_rows import DaemonRows
 from hypha_apps.manifest_services import remember_services
 from hypha_apps.session import LIVE, Session, Status
 from hypha_common.errors import DeadlineExceeded, HyphaError
@@ -50,6 +52,7 @@ class Starter:
         self._core = core
         self._stopper = stopper
         self._background = Background()
+        self._daemons = DaemonRows(core.database)
 
     async def start(self, app: App, request: StartRequest) -> Session:
         """
@@ -130,7 +133,7 @@ class Starter:
             return await self.join(session)
         if launch.started is not None and not launch.started.done():
             self._background.run(self._follow(running, launch.started))
-        self._began(running)
+        await self._began(running)
         await remember_services(self._core, launch.app, running)
         return running
 
@@ -164,14 +167,16 @@ class Starter:
                 await self._stopper.fail(session, await failure_of(self._core, session, worker, error))
                 return
         if running is not None:
-            self._began(running)
+            await self._began(running)
 
-    def _began(self, running: Session) -> Session:
+    async def _began(self, running: Session) -> None:
         self._core.feed.tell(running)
         metrics.STARTS.labels("started").inc()
         metrics.START_SECONDS.observe(max(0.0, (datetime.now(UTC) - running.started_at).total_seconds()))
         log.info("app_started", session=running.id, app=running.app_id, worker=running.worker_id)
-        return running
+        if running.daemon and not running.stage:
+            with suppress(HyphaError):  # it runs; that it is held matters when it does not
+                await self._daemons.release(running.workspace, running.app_id)
 
     async def _claim(self, app: App, request: StartRequest, options: StartOptions) -> tuple[Session, bool]:
         client_id = f"{readable_name(APP_CLIENT_PREFIX)}__rlb"
