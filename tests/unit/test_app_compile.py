@@ -138,6 +138,22 @@ def test_plugins() -> None:
     assert set(files) == {"main.js", "index.html"}
 
 
+def test_plugins_that_were_read_already() -> None:
+    """Whoever installs apps has merged the <config> and taken the first script out: the rest is still in the source."""
+    source = (
+        """<config>{"type": "window", "env": {"COLOUR": "red"}}</config><window><b>x</b></window><script>y()</script>"""
+    )
+    manifest = {"type": "window", "entry_point": "main.js", "env": {"COLOUR": "red"}, "requirements": None}
+    made, files = _compiled(manifest, _files(source=source, main_js="y()"))
+    assert made == {**manifest, "entry_point": "index.html"}
+    assert set(files) == {"main.js", "index.html"} and "<b>x</b>" in files["index.html"]
+    by_tag = {"type": "hypha", "entry_point": "main.js", "requirements": {"view": ["style.css"]}, "env": {"cpu": {}}}
+    made, files = _compiled(by_tag, _files(source=_PLUGIN, main_js="x"))
+    assert made["type"] == "web-worker" and "requirements" not in made and made["env"] == {"THREADS": "2"}
+    other = _PLUGIN.replace("requirements: {view: [style.css]}", "icon: {dark: a.png, light: b.png}")
+    assert _compiled({"type": "hypha"}, _files(source=other))[0]["icon"] == {"dark": "a.png", "light": "b.png"}
+
+
 def test_python_plugin() -> None:
     source = '<config lang="json">{"name": "p"}</config><script lang="python">print(1 < 2)</script>'
     made, files = _compiled({"type": "hypha"}, _files(source=source))

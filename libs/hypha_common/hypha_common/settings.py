@@ -269,7 +269,7 @@ class Settings:
     )  # fmt: skip
     pyodide_url: str = option(
         "", "folder with pyodide.js and its packages, for web-python apps; default: its public distribution",
-        roles=_BROWSER, check=checks.http_url,
+        roles=_BROWSER, check=checks.http_place,
     )  # fmt: skip
 
     # What it tells.

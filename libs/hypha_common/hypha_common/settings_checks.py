@@ -15,6 +15,7 @@ __all__ = [
     "database_partitions",
     "database_url",
     "descriptors",
+    "http_place",
     "http_url",
     "issuer_url",
     "jwt_secret",
@@ -56,6 +57,13 @@ def http_url(value: str) -> str | None:
     if parts.scheme in ("http", "https") and parts.hostname:
         return None
     return f"must be an http:// or https:// address, not {value!r}"
+
+
+def http_place(value: str) -> str | None:
+    """Check an address, or the path of something that the cluster itself serves."""
+    if value.startswith("/") and not value.startswith("//"):
+        return None
+    return http_url(value) and f"must be an http:// or https:// address, or a path like /folder/, not {value!r}"
 
 
 def nats_url(value: str) -> str | None:

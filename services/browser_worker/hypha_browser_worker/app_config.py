@@ -8,16 +8,13 @@ from urllib.parse import quote, urlsplit
 from hypha.workers.base import WorkerConfig
 from hypha_common.errors import BadRequest
 
+from .templates import page_config
+
 __all__ = ["AppConfig"]
 
 _DEFAULT_TIMEOUT_S = 60.0
 _EXTERNAL = ("http", "https")
 _INLINE = ("about", "data")
-# What a page may know of its app (contract 03 §1.5).
-_SHOWN = (
-    "app_id", "defaults", "dependencies", "env", "flags", "format_version", "icon", "inputs", "name", "outputs",
-    "required_artifact_files", "requirements", "source_hash", "tags", "type", "version",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +75,13 @@ class AppConfig:
 
     def for_page(self) -> dict[str, Any]:
         """Return what the page is told, its token included."""
-        shown = {name: self.manifest[name] for name in _SHOWN if self.manifest.get(name) is not None}
         return {
             "server_url": self.server_url,
             "workspace": self.workspace,
             "client_id": self.client_id,
             "app_id": self.app_id,
             "token": self.token,
-            "config": {**shown, "app_id": self.app_id, "server_url": self.server_url},
+            "config": {**page_config(self.manifest), "app_id": self.app_id, "server_url": self.server_url},
         }
 
 

@@ -19,7 +19,7 @@ from .page_options import page_options
 from .session_log import SessionLog
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, ConsoleMessage, Frame, Page, Response, Route, WebSocket
+    from playwright.async_api import BrowserContext, ConsoleMessage, Error, Frame, Page, Response, Route, WebSocket
 
     from .app_config import AppConfig
     from .browsers import Browsers, Lease
@@ -87,6 +87,7 @@ class Session:
                 page = self._page = await self._prepare(self._lease.context, cookies, script, operators)
                 await self._load(page)
                 await self._run_startup_script(page)
+                await self._wait_for_app(page)
         except TimeoutError:
             raise WorkerError(self._explained(f"The page was not loaded within {app.timeout_s:g} s")) from None
         except Error as error:
@@ -155,7 +156,7 @@ class Session:
             await context.route(self._is_target, lambda route: self._authorize(route, str(token)))
         page = await context.new_page()
         page.on("console", self._take_console)
-        page.on("pageerror", lambda error: self.log.add("error", error.stack or error.message))
+        page.on("pageerror", lambda error: self.log.add("error", _told(error)))
         page.on("crash", lambda _: self.fail(_CRASHED))
         page.on("close", self._take_close)
         page.on("websocket", self._take_socket)
@@ -195,6 +196,17 @@ class Session:
         except (Error, BadRequest) as error:
             self.log.add("console", f"[warning] startup_script {path}: {_reason(error)}")
         self._mark("script_ms")
+
+    async def _wait_for_app(self, page: Page) -> None:
+        """Wait until the app's script ran, where its page tells (docs/app-templates.md); raise what it failed with."""
+        from playwright.async_api import Error
+
+        try:
+            await page.evaluate("Promise.resolve(window.__HYPHA_STARTED__).then(() => null)")
+        except Error as error:
+            if "Execution context was destroyed" not in error.message:  # it went on to another page
+                raise
+        self._mark("app_ms")
 
     async def _check(self, outbound: Outbound) -> None:
         try:
@@ -272,6 +284,12 @@ def _reason(error: BaseException) -> str:
     """Return the first line of what Playwright says, without the call that it was about."""
     text = (str(error).strip() or repr(error)).splitlines()[0]
     return text.partition(": ")[2] if text.startswith(("Page.", "BrowserContext.", "Route.")) else text
+
+
+def _told(error: Error) -> str:
+    """Return what a page's error says, and where it was; stacks do not always begin with what it says."""
+    said, stack = f"{error.name or 'Error'}: {error.message}", error.stack or ""
+    return stack if stack.startswith(said) else f"{said}\n{stack}".rstrip()
 
 
 def _plain(value: Any) -> Any:

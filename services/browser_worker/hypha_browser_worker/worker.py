@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from hypha.workers.base import (
 )
 from hypha_common.errors import BadRequest
 
+from . import templates
 from .app_config import AppConfig
 from .browsers import IDLE_S, Browsers
 from .outbound import Outbound
@@ -171,12 +171,9 @@ class BrowserWorker(BaseWorker):
         context: Any = None,
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Make the page of an app from its source."""
-        try:
-            templates = importlib.import_module(".templates", __package__)
-        except ModuleNotFoundError:
-            return manifest, files
-        compiled: tuple[dict[str, Any], list[dict[str, Any]]] = templates.compile(manifest, files, config or {})
-        return compiled
+        given = {**(config or {}), "pyodide_url": self._settings.pyodide_url}
+        # Plugin files may be large.
+        return await asyncio.to_thread(templates.compile, manifest, files, given)
 
     async def execute(
         self,
@@ -253,7 +250,7 @@ class BrowserWorker(BaseWorker):
     def _direct(self) -> list[str]:
         """Return the origins that pages reach without the proxy: those of the hub, and of Pyodide."""
         public = self._settings.public_base_url if "public_base_url" in self._settings.sources else ""
-        return [url for url in (self._server_url, public, self._settings.pyodide_url) if url]
+        return [url for url in (self._server_url, public, self._settings.pyodide_url) if url and url[0] != "/"]
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

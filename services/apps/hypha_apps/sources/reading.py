@@ -100,6 +100,8 @@ def _extract_markup(source: str, said: dict[str, Any]) -> list[dict[str, Any]]:
         said["entry_point"] = found.entry_point
     elif found.rest:
         files = merged(files, [file_entry(_entry_point(said), found.rest)])
+    if isinstance(said.get("type"), dict):
+        said["type"] = "hypha"  # one for each tag of the plugin
     if said.get("type") == "hypha" or (said.get("type") == "window" and _SHOWN.search(source)):
         # The browser worker reads more of its tags.
         files = merged(files, [file_entry("source", source)])

@@ -109,6 +109,9 @@ def _unpack_plugin(
     legacy = manifest["type"] == "hypha"
     plugin = read_plugin(app.text(SOURCE), tag, default_lang="" if legacy else "json")
     made = {**manifest, **plugin.config}
+    for name in [name for name, value in plugin.config.items() if value is None]:
+        del made[name]
+    made.setdefault("type", manifest["type"])
     if made["type"] == "hypha" and plugin.script_name.endswith(".py"):
         made["type"] = "web-python"  # the only type in which Python runs
     if made["type"] not in (*_LANGUAGES, "iframe"):

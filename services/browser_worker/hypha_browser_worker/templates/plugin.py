@@ -54,7 +54,7 @@ def read_plugin(source: str, tag: str | None = None, *, default_lang: str = "") 
     sections = list(elements(source))
     config = _config(sections, default_lang)
     chosen = _choose_tag(config, tag)
-    _resolve(config, chosen)
+    _resolve(config, chosen, strict=not default_lang)
     if docs := _text(sections, "docs"):
         config.setdefault("docs", docs)
     style, window = _text(sections, "style"), _text(sections, "window")
@@ -101,16 +101,17 @@ def _choose_tag(config: Mapping[str, Any], wanted: str | None) -> str | None:
     return wanted or (tags[0] if tags else None)
 
 
-def _resolve(config: dict[str, Any], tag: str | None) -> None:
-    """Put the value for the tag in the place of maps that have one for each."""
+def _resolve(config: dict[str, Any], tag: str | None, *, strict: bool) -> None:
+    """Put the value for the tag in the place of maps that have one for each; other maps stay as they are."""
     for name in _BY_TAG:
-        if not isinstance(config.get(name), dict):
+        values = config.get(name)
+        if not isinstance(values, dict):
             continue
         if tag is None:
-            raise BadRequest(f"'{name}' has a value for each tag, but the plugin declares no tags")
-        value = config.pop(name).get(tag)
-        if value is not None:
-            config[name] = value
+            if strict:
+                raise BadRequest(f"'{name}' has a value for each tag, but the plugin declares no tags")
+        elif set(values) <= set(config["tags"]):
+            config[name] = values.get(tag)
 
 
 def _script(sections: list[Element], tag: str | None) -> Element | None:
