@@ -78,13 +78,15 @@ async def test_web_python(node_modules: Path, tmp_path: Path, start_cluster: Cal
     make_folder(node_modules / "pyodide", tmp_path / "pyodide")
     flags = ("--enable-server-apps", f"--static-mounts=/pyodide:{tmp_path / 'pyodide'}", "--pyodide-url=/pyodide/")
     cluster: RunningCluster = start_cluster(*flags, storage=True)
-    async with connect_to_server({"server_url": cluster.url, "token": cluster.user_token()}) as server:
-        async with _running(server, documented_source('"Statistics"')) as (service, apps, session):
-            told: list[int] = []
-            assert await service.mean([1, 2, 6], told.append) == 3
-            assert told == [3]
-            logs = await apps.get_logs(session["id"])
-            assert f"[log] ready, as {session['client_id']}" in _texts(logs, "console")
+    async with (
+        connect_to_server({"server_url": cluster.url, "token": cluster.user_token()}) as server,
+        _running(server, documented_source('"Statistics"')) as (service, apps, session),
+    ):
+        told: list[int] = []
+        assert await service.mean([1, 2, 6], told.append) == 3
+        assert told == [3]
+        logs = await apps.get_logs(session["id"])
+        assert f"[log] ready, as {session['client_id']}" in _texts(logs, "console")
     assert cluster.errors() == []
 
 
