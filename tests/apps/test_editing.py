@@ -67,14 +67,15 @@ async def test_a_start_leaves_a_draft_alone(connect_user: ConnectUser) -> None:
         await apps.stop(session["id"])
 
 
-async def test_a_start_that_waits_for_nothing_forgets_no_service(connect_user: ConnectUser) -> None:
+async def test_a_start_that_shows_nothing_new_changes_nothing(connect_user: ConnectUser) -> None:
     server = await connect_user()
     apps = await server.get_service("public/server-apps")
     async with app_worker(server):
         await apps.install("x", MANIFEST, "detached")
         before = (await apps.get_app_info("detached"))["manifest"]
-        session = await apps.start("detached", wait_for_service=False)
-        await apps.stop(session["id"])
+        for wait in (False, "default"):
+            session = await apps.start("detached", wait_for_service=wait)
+            await apps.stop(session["id"])
     assert (await apps.get_app_info("detached"))["manifest"] == before
 
 

@@ -55,9 +55,10 @@ async def write_services(core: Core, app: App, session: Session) -> None:
 
 
 def _entry(info: Mapping[str, Any], workspace: str) -> dict[str, Any]:
-    """Return a service info as manifests list it: of whatever instance."""
+    """Return a service info as manifests list it: nothing in it is of one instance."""
     name = ServiceId.parse(info["id"], default_workspace=workspace).service
-    return {**info, "id": f"{workspace}/*:{name}"}
+    config = {key: value for key, value in (info.get("config") or {}).items() if key != "created_by"}
+    return {**info, "id": f"{workspace}/*:{name}", "config": config}
 
 
 def _name(entry: Mapping[str, Any]) -> str:
