@@ -14,7 +14,7 @@ from hypha_common.settings import Settings
 
 from .addresses import peer_address
 from .gateway import Gateway
-from .http import Upstream, documents, exception_handlers, middleware, mounts, routes
+from .http import Upstream, documents, exception_handlers, middleware, mounts, routes, socket_routes
 from .stop_signals import stop_signals
 from .websocket.asgi_link import AsgiLink
 from .websocket.session import UPGRADE_CLIENT, WebsocketSession
@@ -62,7 +62,7 @@ def create_app(
 
     endpoint = _websocket if websockets else _come_again
     http = routes()
-    inside = [WebSocketRoute("/ws", endpoint), *mounts(settings.static_mounts), *http]
+    inside = [WebSocketRoute("/ws", endpoint), *socket_routes(), *mounts(settings.static_mounts), *http]
     base_path = settings.base_path.rstrip("/")
     app = Starlette(
         routes=[

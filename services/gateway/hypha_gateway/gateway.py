@@ -149,6 +149,7 @@ class Gateway:
     async def drain(self) -> None:
         """Close every socket, one after another over the drain window, so that its clients come back elsewhere."""
         self.state.draining = True
+        self.state.web_apps.leaving.set()
         sessions = list(self.sessions)
         pause_s = min(0.05, self.settings.drain_window / max(1, len(sessions)))
         for session in sessions:

@@ -37,6 +37,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             sockets=sockets,
             stop=stop,
             graceful_s=_GRACEFUL_S,
+            max_message_bytes=settings.max_message_bytes,
         )
     finally:
         stopping.cancel()

@@ -2,8 +2,9 @@
 Serving the gateway: hypercorn for HTTP, our own path for websockets.
 
 What hypercorn 0.18 lacks is closed here and nowhere else. Its websocket layer unmasks in Python, buffers a message
-before it checks the limit, always offers compression and notices neither half-open nor stalled peers; so a websocket
-never reaches it: a connection is looked at first and goes either to :class:`SocketLink` or to hypercorn.
+before it checks the limit, always offers compression and notices neither half-open nor stalled peers; so no websocket
+reaches it. A connection is looked at first and goes either to :class:`SocketLink`, for the hub's own clients, or to
+hypercorn, where :class:`AsgiSocket` takes its place for the websockets of clients' web services.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol import h11
 
 from .addresses import peer_address
 from .gateway import Gateway
+from .websocket.asgi_socket import MAX_MESSAGE, AsgiSocket
 from .websocket.session import UPGRADE_CLIENT, WebsocketSession
 from .websocket.socket_link import SocketLink
 from .websocket.upgrade import Upgrade, is_upgrade, refused_upgrade
@@ -50,10 +52,11 @@ async def serve(
     sockets: list[socket.socket],
     stop: asyncio.Event,
     graceful_s: float,
+    max_message_bytes: int,
 ) -> None:
     """Run ``app`` until ``stop`` is set, then drain. ``gateway()`` exists once the app's lifespan has started."""
     loop = asyncio.get_running_loop()
-    http = _Http(app, loop, graceful_s)
+    http = _Http(app, loop, graceful_s, max_message_bytes)
     await http.start()
     await gateway().ready(_READY_TIMEOUT_S)
     path = websocket_path.encode()
@@ -75,8 +78,15 @@ async def serve(
 class _Http:
     """Hypercorn's connection handler, on connections that we accepted."""
 
-    def __init__(self, app: Callable[..., Awaitable[Any]], loop: asyncio.AbstractEventLoop, graceful_s: float) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[Any]],
+        loop: asyncio.AbstractEventLoop,
+        graceful_s: float,
+        max_message_bytes: int,
+    ) -> None:
         self._loop = loop
+        self._max_message_bytes = max_message_bytes
         self._graceful_s = graceful_s
         self._app = ASGIWrapper(app)
         self._config = Config()
@@ -127,17 +137,19 @@ class _Http:
 
     async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            state = {**self._state, "hypha.abort": writer.transport.abort}  # for streams whose reader does not read
+            # The way out for answers whose reader does not read.
+            state = {**self._state, "hypha.abort": writer.transport.abort, MAX_MESSAGE: self._max_message_bytes}
             await TCPServer(self._app, self._loop, self._config, self._context, state, reader, writer)
         except asyncio.CancelledError:
             writer.transport.abort()
 
 
-async def _only_http1(protocol: H11Protocol, request: object) -> None:
+async def _only_http1(protocol: h11.H11Protocol, request: object) -> None:
     """Hypercorn would switch to HTTP/2 in the clear for whoever asks, past all that a proxy in front allows."""
 
 
-H11Protocol._check_protocol = _only_http1  # type: ignore[assignment, method-assign]
+h11.H11Protocol._check_protocol = _only_http1  # type: ignore[assignment, method-assign]
+h11.WSStream = AsgiSocket  # type: ignore[assignment, attr-defined]
 
 
 class _FirstLook(asyncio.Protocol):

@@ -14,6 +14,8 @@ from hypha_common.settings import Settings
 from hypha_gateway.addresses import origin_of, peer_address
 from hypha_gateway.enforcement import check_blocked
 
+from .apps.plain import PlainAnswer
+from .apps.socket_answer import refuse
 from .caller import identify_at_once, is_root, verified_of
 from .compression import compressing, is_small
 from .cors import CorsPolicy
@@ -63,7 +65,7 @@ class HttpEdge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         state: GatewayState = scope["app"].state.gateway
         answer = _Answer(scope, receive, send)
@@ -99,6 +101,21 @@ class HttpEdge:
             if answer.started:
                 raise  # a broken answer must not look like a whole one
             await send_error(answer, InternalError("Internal server error"))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hold a websocket of an app to what is asked of requests; for the hub's own, see Handshake."""
+        answer: PlainAnswer | None = None
+        if scope["type"] == "websocket" and _is_app(scope["path"].removeprefix(self._base_path)):
+            state: GatewayState = scope["app"].state.gateway
+            if self._wait(scope, dict(scope["headers"])):
+                RATE_LIMITED.inc()
+                answer = PlainAnswer(429, "Rate limit exceeded. Please slow down.")
+            elif len(state.blocks) and (error := await self._kept_out(state, scope)) is not None:
+                answer = PlainAnswer(error.status, error.message)
+        if answer is None:
+            await self._app(scope, receive, send)
+        else:
+            await refuse(send, answer, can_explain="websocket.http.response" in (scope.get("extensions") or {}))
 
     def _unacceptable(self, method: str, path: str, headers: dict[bytes, bytes]) -> HyphaError | None:
         if "\x00" in path:  # no id holds it, and databases choke on it

@@ -5,7 +5,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ExceptionHandler
 
 from hypha_common.errors import HyphaError
@@ -20,7 +20,7 @@ from .jwks import jwks
 from .responses import error_response
 from .service_call import ServiceCalls
 
-__all__ = ["documents", "exception_handlers", "middleware", "routes"]
+__all__ = ["documents", "exception_handlers", "middleware", "routes", "socket_routes"]
 
 
 def routes() -> list[Route]:
@@ -63,6 +63,11 @@ def routes() -> list[Route]:
         Route("/{workspace:workspace}", workspaces.redirect_to_slash),
         Route("/{workspace:workspace}/", pages.workspace_page),
     ]
+
+
+def socket_routes() -> list[WebSocketRoute]:
+    """Return the routes of websockets that are not the hub's own, without base path."""
+    return [WebSocketRoute("/{workspace}/apps/{service}/{path:path}", apps.SocketEndpoint())]
 
 
 def documents() -> list[Route]:

@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from .endpoint import METHODS, AppEndpoint
 from .listing import list_apps
+from .socket_endpoint import SocketEndpoint
 
-__all__ = ["METHODS", "AppEndpoint", "list_apps"]
+__all__ = ["METHODS", "AppEndpoint", "SocketEndpoint", "list_apps"]
