@@ -91,7 +91,7 @@ async def test_what_makes_it_running(connect_user: ConnectUser) -> None:
         ({"additional_kwargs": {"server_url": "http://10.0.0.1", "user": "root"}}, "must not have: server_url, user"),
         ({"version": "v7"}, "v7"),
         ({"worker_id": "nobody:app-worker"}, "is not available"),
-        ({"worker_id": "ws-user-somebody-else/worker:app-worker"}, "Permission denied"),
+        ({"worker_id": "ws-user-somebody-else/worker:app-worker"}, "is not available"),
     ],
 )
 async def test_nothing_runs_for_what_cannot_be(
