@@ -195,7 +195,9 @@ async def test_initializing_registers_once() -> None:
     assert service["type"] == "server-app-worker"
     assert (service["name"], service["description"]) == ("Hook Worker", "Runs tasks.")
     assert service["supported_types"] == ["task"]
-    assert service["config"] == {"visibility": "protected", "run_in_executor": False, "require_context": False}
+    assert service["config"] == {
+        "visibility": "protected", "run_in_executor": False, "require_context": False, "supported_types": ["task"],
+    }  # fmt: skip
     assert service["id"].startswith("hook-worker-")
     assert {name for name, value in service.items() if callable(value)} >= {"start", "stop", "get_logs", "shutdown"}
 

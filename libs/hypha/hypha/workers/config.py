@@ -35,6 +35,7 @@ class WorkerConfig(Record):
     app_type: str
     entry_point: str | None  # the file to run
     version: str | None
+    stage: bool  # the draft of the app is to be run
     timeout: float | None  # seconds in which the session has to be up
     progress_callback: Callable[..., Any] | None  # takes {type, message}; see `BaseWorker.tell_progress`
     disable_ssl: bool
@@ -50,6 +51,7 @@ class WorkerConfig(Record):
                 "token": None,
                 "entry_point": manifest.get("entry_point"),
                 "version": None,
+                "stage": False,
                 "timeout": None,
                 "progress_callback": None,
                 "disable_ssl": False,

@@ -105,6 +105,7 @@ class WorkerService:
                 "visibility": self.visibility,
                 "run_in_executor": self.run_in_executor,
                 "require_context": self.require_context or is_public,
+                "supported_types": list(self.supported_types),  # what is known of it while it does not run
             },
             "supported_types": list(self.supported_types),
             "use_local_url": self.use_local_url,

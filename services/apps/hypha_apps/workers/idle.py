@@ -62,7 +62,7 @@ class IdleWorkers:
         """Return the worker services that manifests of apps list; some may run."""
         # As root: whoever starts apps here may start all of them.
         services: list[Mapping[str, Any]] = await self._registry.manager(
-            "list_services", {"workspace": workspace, "type": _TYPE}, False, True,
+            "list_services", {"workspace": workspace, "type": _TYPE}, True, True,
             user=root_principal(workspace), workspace=workspace,
         )  # fmt: skip
         return [service for service in services if service.get("_source") == "app_manifest"]
