@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import textwrap
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypha_rpc.rpc import RemoteException
 
 from hypha.workers.python_eval import Limits, PythonEvalWorker
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.app_worker import create_script
 
 from .conftest import ConnectUser
 
@@ -25,7 +25,7 @@ _SERVICE = """
         print("connected as", server.config.client_id)
 
         async def leave():
-            asyncio.get_running_loop().call_later(0.1, os._exit, 0)
+            asyncio.get_running_loop().call_later(1, os._exit, 0)
 
         await server.register_service(
             {"id": "default", "add": lambda a, b: a + b, "app": lambda: os.environ["HYPHA_APP_ID"], "leave": leave}
@@ -34,23 +34,6 @@ _SERVICE = """
 
     asyncio.run(main())
 """
-
-
-async def create_script(server: Any, alias: str, source: str, **manifest: Any) -> None:
-    """Make an app of a script, without installing it."""
-    artifacts = await server.get_service("public/artifact-manager")
-    entry_point = manifest.pop("entry_point", "main.py")
-    await artifacts.create(
-        type="application", alias=alias, stage=True,
-        manifest={
-            "name": alias, "type": "python-eval", "entry_point": entry_point, "services": [{"id": "default"}],
-            **manifest,
-        },
-    )  # fmt: skip
-    async with httpx.AsyncClient() as http:
-        url = await artifacts.put_file(alias, "main.py")
-        (await http.put(url, content=textwrap.dedent(source).encode())).raise_for_status()
-    await artifacts.commit(alias)
 
 
 @pytest.fixture

@@ -191,3 +191,48 @@ async def test_what_a_worker_says_of_itself_is_believed_until_it_registers_again
     async with app_worker(second, "newer", service_id="worker"):
         with pytest.raises(RemoteException, match="WorkerNotFoundError"):
             await apps.start("app")
+
+
+async def test_a_worker_that_is_an_app_itself_is_started_where_nobody_else_can_run_it(
+    connect_user: ConnectUser,
+) -> None:
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+    inner: list[AppWorker] = []
+
+    async def behaviour(client: Any, config: Any) -> None:
+        if config["app_id"] != "inner":
+            types = {"says": ["inner"], "says-nothing": ["secret"]}[config["app_id"]]
+            inner.append(AppWorker())
+            await client.register_service(
+                {
+                    "id": "worker", "type": "server-app-worker", "supported_types": types,
+                    "config": {"visibility": "protected"}, "start": inner[-1].start, "stop": inner[-1].stop,
+                    "get_logs": inner[-1].get_logs,
+                }
+            )  # fmt: skip
+
+    worker = {"id": "worker", "type": "server-app-worker"}
+    startup = {"wait_for_service": "worker"}
+    async with app_worker(server, behaviour=behaviour) as outer:
+        await create_app(server, "says-nothing", services=[worker], startup_config=startup)
+        await create_app(
+            server, "says", services=[{**worker, "config": {"supported_types": ["inner"]}}], startup_config=startup
+        )
+        await create_app(server, "inner", type="inner")
+        await create_app(server, "secret", type="secret")
+        session = await apps.start("inner")
+        assert [config["app_id"] for config in outer.configs.values()] == ["says"]  # the other one was left alone
+        assert session["worker_id"] == f"{outer.started[0]}:worker"
+        assert await (await server.get_service("default@inner")).hello("Ada") == "hello Ada"
+        session = await apps.start("secret")
+        assert [config["app_id"] for config in outer.configs.values()] == ["says", "says-nothing"]
+        for running in await apps.list_running():
+            await apps.stop(running["id"])
+        for one in inner:
+            await one.close()
+        # Two worker apps of which each would need the other: nobody waits for anybody.
+        await create_app(server, "a", type="b-type", services=[{**worker, "config": {"supported_types": ["a-type"]}}])
+        await create_app(server, "b", type="a-type", services=[{**worker, "config": {"supported_types": ["b-type"]}}])
+        with pytest.raises(RemoteException, match="WorkerNotFoundError"):
+            await asyncio.wait_for(apps.start("a"), 30)

@@ -10,7 +10,7 @@ from hypha_rpc import connect_to_server
 from hypha_rpc.rpc import RemoteException
 
 from tests.cluster.running_cluster import RunningCluster
-from tests.fixtures.app_worker import create_app
+from tests.fixtures.app_worker import create_app, create_script
 from tests.fixtures.scripts import StartScript
 
 from .conftest import SNIPPETS
@@ -18,10 +18,11 @@ from .conftest import SNIPPETS
 
 @pytest.fixture(scope="module")
 def workers_cluster() -> Iterator[RunningCluster]:
-    """A server whose startup function is the document's Python worker."""
+    """A server whose startup functions are the document's Python worker, and ours for scripts."""
     running = RunningCluster(
         "--enable-server-apps", "--browser-workers=0",
         f"--startup-functions={SNIPPETS / 'custom_worker.py'}:hypha_startup",
+        "--startup-functions=hypha.workers.python_eval:hypha_startup",
         environ={"HYPHA_WORKER_GRACE_PERIOD": "1"}, storage=True,
     )  # fmt: skip
     yield running
@@ -98,6 +99,16 @@ async def test_javascript_worker(workers_cluster: RunningCluster, server: Any, s
     # A worker that goes away takes its sessions with it.
     again = await apps.start("my-app")
     await script.kill()
-    while await apps.list_running():
+    while (await apps.get_session_info(again["id"]))["status"] != "stopped":
         await asyncio.sleep(0.1)
-    assert (await apps.get_session_info(again["id"]))["status"] in ("stopped", "failed")
+    assert await apps.list_running() == []
+
+
+async def test_scripts_run_beside_the_server(server: Any) -> None:
+    apps = await server.get_service("public/server-apps")
+    (worker,) = await apps.list_workers("python-eval")
+    assert worker["id"].startswith("public/")
+    await create_script(server, "script", "print('hello')")
+    session = await apps.start("script", wait_for_service=False)
+    assert session["worker_id"] == worker["id"]
+    assert (await apps.get_logs(session["id"], type="stdout"))["items"] == [{"type": "stdout", "content": "hello"}]

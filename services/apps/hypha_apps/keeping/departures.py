@@ -94,17 +94,17 @@ class Departures:
         for session in await self._core.sessions.of_worker(who):
             await self._stopper.lose(session, reason=f"its worker {session.worker_id} is gone")
         own = await self._core.sessions.get(who.workspace, who.client)
-        if own is not None and own.status is Status.RUNNING and own.wait_for is not None:
+        if own is not None and own.status is Status.RUNNING:
             await self._end_without_client(own)
 
     async def _end_without_client(self, session: Session) -> None:
         """End a session whose instance is gone, unless it may run without it and its worker says that it does."""
-        if session.daemon or session.worker_managed:
-            if not await self._is_over(session):
-                return
-        elif session.record.get("app_type") == _KEEPS_LOGS:
+        without = session.daemon or session.worker_managed or session.wait_for is None
+        if without and not await self._is_over(session):
+            return
+        if session.record.get("app_type") == _KEEPS_LOGS:
             await self._keep_logs(session)
-        await self._stopper.stop_quietly(session, reason="its client disconnected")
+        await self._stopper.stop_quietly(session, reason="it has ended" if without else "its client disconnected")
 
     async def _is_over(self, session: Session) -> bool:
         try:
