@@ -69,7 +69,7 @@ async def test_installed_from_source_it_runs_in_chromium(connect_user: ConnectUs
     server = await connect_user()
     apps = await server.get_service("public/server-apps")
     manifest = await apps.install(source=SOURCES[kind], app_id="mine")
-    assert manifest["artifact_id"] or manifest["name"]
+    assert manifest["services"][0]["id"] == f"{server.config.workspace}/*:default"
     session = await apps.start("mine")
     service = await server.get_service(session["service_id"])
     assert await service.hello("Ada") == "hello Ada"
