@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -128,6 +129,32 @@ async def test_an_app_is_overwritten_only_if_that_is_said(connect_user: ConnectU
         info = await apps.get_app_info("twice", stage=True)
         assert info["staging"] is None
         assert await apps.read_file("twice", "source") == "newer"
+
+
+async def test_one_at_a_time_commits_an_app(connect_user: ConnectUser) -> None:
+    servers = [await connect_user("hasty-user", gateway=gateway) for gateway in (0, 1)]
+    controllers = [await server.get_service("public/server-apps") for server in servers]
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def serve(client: Any, config: Any) -> None:
+        begun.set()
+        await go_on.wait()
+        await client.register_service({"id": "default", "ping": lambda: 1})
+
+    async with app_worker(servers[0], behaviour=serve) as worker:
+        await controllers[0].install("x", MANIFEST, "hasty", stage=True)
+        first = asyncio.ensure_future(controllers[0].commit_app("hasty"))
+        await begun.wait()
+        for call in (
+            controllers[1].commit_app("hasty"), controllers[1].install("y", MANIFEST, "hasty", overwrite=True),
+        ):  # fmt: skip
+            with pytest.raises(RemoteException, match="is being installed or committed already"):
+                await call
+        go_on.set()
+        assert (await first)["services"]
+        assert len(worker.started) == 1
+        await controllers[1].install("y", MANIFEST, "hasty", overwrite=True)
+        assert await controllers[0].read_file("hasty", "source") == "y"
 
 
 async def test_a_worker_compiles_what_it_will_run(connect_user: ConnectUser) -> None:

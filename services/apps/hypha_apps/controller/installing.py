@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypha_apps.app import alias_of
 from hypha_apps.errors import StartFailed
-from hypha_apps.installing import AppDrafts, Commits, Installer, Order
+from hypha_apps.installing import AppDrafts, Commits, Installer, Order, Turns
 from hypha_apps.sources.manifests import base_manifest
 from hypha_apps.starting import StartRequest
 from hypha_apps.starting.progress import Progress
@@ -34,7 +34,8 @@ class InstallMethods:
         self._starter = starter
         self._drafts = AppDrafts(core)
         self._commits = Commits(core, starter, stopper)
-        self._installer = Installer(core, self._drafts, self._commits)
+        self._turns = Turns(core.database, core.bus.instance)
+        self._installer = Installer(core, self._drafts, self._commits, self._turns)
 
     @rpc_method
     async def install(
@@ -160,13 +161,14 @@ class InstallMethods:
             worker_id=_worker_id(worker_id, context.workspace),
             progress=progress_callback,
         )
-        try:
-            return await self._commits.commit(
-                context.workspace, alias, request, version=version, progress=Progress(progress_callback)
-            )
-        except StartFailed:
-            await self._drafts.drop(alias, context.workspace)
-            raise
+        async with self._turns.take(context.workspace, alias):
+            try:
+                return await self._commits.commit(
+                    context.workspace, alias, request, version=version, progress=Progress(progress_callback)
+                )
+            except StartFailed:
+                await self._drafts.drop(alias, context.workspace)
+                raise
 
     @rpc_method
     async def launch(

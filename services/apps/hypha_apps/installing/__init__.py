@@ -6,6 +6,7 @@ from .commits import Commits
 from .copies import Copies
 from .drafts import COLLECTION, AppDrafts
 from .installer import Installer, Order
+from .turns import Turns
 from .uploads import Uploads
 
-__all__ = ["COLLECTION", "AppDrafts", "Commits", "Copies", "Installer", "Order", "Uploads"]
+__all__ = ["COLLECTION", "AppDrafts", "Commits", "Copies", "Installer", "Order", "Turns", "Uploads"]

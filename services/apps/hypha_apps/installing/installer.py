@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hypha_common.principal import Principal
 
     from .commits import Commits
+    from .turns import Turns
 
 __all__ = ["Installer", "Order"]
 
@@ -45,7 +46,7 @@ class Order:
 class Installer:
     """Installs apps; of one that fails nothing is left."""
 
-    def __init__(self, core: Core, drafts: AppDrafts, commits: Commits) -> None:
+    def __init__(self, core: Core, drafts: AppDrafts, commits: Commits, turns: Turns) -> None:
         self._store = core.store
         self._check_interval_s = core.settings.activity_check_interval
         self._downloads = Downloads()
@@ -53,6 +54,7 @@ class Installer:
         self._drafts = drafts
         self._commits = commits
         self._copies = Copies(core.store, drafts)
+        self._turns = turns
 
     async def from_source(
         self, order: Order, source: str | None, manifest: Mapping[str, Any] | None, files: object
@@ -61,41 +63,44 @@ class Installer:
         Install what somebody wrote and return the manifest.
 
         Raises BadRequest for what cannot be, NotFound (WorkerNotFoundError), what the worker's ``compile`` and the
-        artifact manager raise, and StartFailed.
+        artifact manager raise, StartFailed, and Conflict where somebody else is at it.
 
         """
         order.progress.tell("Reading the source")
         read = await read_source(source, manifest, files, self._downloads)
         app, files_of_app = await self._prepare(order, read)
         contents = {file["path"]: content_of(file) for file in files_of_app}
-        order.progress.tell("Creating the artifact of the app")
-        alias = await self._drafts.begin(
-            app, order.app_id, overwrite=order.overwrite, version=order.version, user=order.user,
-            workspace=order.workspace,
-        )  # fmt: skip
-        try:
-            await self._drafts.upload(
-                alias, contents, user=order.user, workspace=order.workspace, progress=order.progress
-            )
-            await self._finish(order, alias)
-        except BaseException:  # cancelled, too
-            await asyncio.shield(self._drafts.drop(alias, order.workspace))
-            raise
+        async with self._turns.take(order.workspace, order.app_id):
+            order.progress.tell("Creating the artifact of the app")
+            alias = await self._drafts.begin(
+                app, order.app_id, overwrite=order.overwrite, version=order.version, user=order.user,
+                workspace=order.workspace,
+            )  # fmt: skip
+            try:
+                await self._drafts.upload(
+                    alias, contents, user=order.user, workspace=order.workspace, progress=order.progress
+                )
+                await self._finish(order, alias)
+            except BaseException:  # cancelled, too
+                await asyncio.shield(self._drafts.drop(alias, order.workspace))
+                raise
         return dict((await self._record(order, alias))["manifest"])
 
     async def from_artifact(self, order: Order, artifact_id: str) -> Mapping[str, Any]:
         """Install a copy of an app and return its artifact. Raises as :meth:`from_source`."""
         await self._drafts.ensure_collection(order.user, order.workspace)
-        copy = await self._copies.make(
-            artifact_id, order.app_id, f"{order.workspace}/{COLLECTION}", lambda manifest: _started_by(order, manifest),
-            overwrite=order.overwrite, user=order.user, workspace=order.workspace,
-        )  # fmt: skip
-        alias: str = copy["alias"]
-        try:
-            await self._finish(order, alias)
-        except BaseException:  # cancelled, too
-            await asyncio.shield(self._drafts.drop(alias, order.workspace))
-            raise
+        async with self._turns.take(order.workspace, order.app_id):
+            copy = await self._copies.make(
+                artifact_id, order.app_id, f"{order.workspace}/{COLLECTION}",
+                lambda manifest: _started_by(order, manifest), overwrite=order.overwrite, user=order.user,
+                workspace=order.workspace,
+            )  # fmt: skip
+            alias: str = copy["alias"]
+            try:
+                await self._finish(order, alias)
+            except BaseException:  # cancelled, too
+                await asyncio.shield(self._drafts.drop(alias, order.workspace))
+                raise
         return await self._record(order, alias)
 
     async def _prepare(self, order: Order, read: AppSource) -> tuple[dict[str, Any], list[dict[str, Any]]]:
