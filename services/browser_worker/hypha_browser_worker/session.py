@@ -35,7 +35,10 @@ _SCREENSHOT_TIMEOUT_S = 20.0
 _CRASHED = "its page crashed, as one does that needs more memory than there is"
 _CLOSED = "its page was closed"
 _CLOSED_AFTER_S = 0.5
+_SCRIPT_TIME_S = 5.0
 _MAX_ERRORS_TOLD = 5
+# What templates/pages/page.js.jinja promises.
+_STARTED = "async () => { await window.__HYPHA_STARTED__; }"
 
 
 class Session:
@@ -51,7 +54,8 @@ class Session:
         self._on_failed = on_failed
         self._lease: Lease | None = None
         self._page: Page | None = None
-        self._sockets: set[WebSocket] = set()  # of the page, to the hub
+        self._connected = asyncio.Event()  # once it has had a connection to the hub
+        self._sockets: set[WebSocket] = set()  # those that it has
         self._alone_since: float | None = None  # it had some, and has none any more
         self._started = time.monotonic()
         self._split: dict[str, int] = {}  # milliseconds that the parts of the start took
@@ -87,7 +91,7 @@ class Session:
                 page = self._page = await self._prepare(self._lease.context, cookies, script, operators)
                 await self._load(page)
                 await self._run_startup_script(page)
-                await self._wait_for_app(page)
+                await self._await_script(page)
         except TimeoutError:
             raise WorkerError(self._explained(f"The page was not loaded within {app.timeout_s:g} s")) from None
         except Error as error:
@@ -137,7 +141,7 @@ class Session:
         except TimeoutError:
             raise WorkerError(f"The script did not end within {timeout_s:g} s") from None
         except Error as error:
-            raise WorkerError(self.log.clean(f"The script failed: {error.message}")) from None
+            raise WorkerError(self.log.clean(f"The script failed: {_thrown(error)}")) from None
 
     async def _prepare(
         self, context: BrowserContext, cookies: list[dict[str, Any]], script: str, operators: Mapping[str, Any]
@@ -195,18 +199,30 @@ class Session:
                 self.log.add("console", f"[warning] startup_script {path}: status {response.status}")
         except (Error, BadRequest) as error:
             self.log.add("console", f"[warning] startup_script {path}: {_reason(error)}")
-        self._mark("script_ms")
 
-    async def _wait_for_app(self, page: Page) -> None:
-        """Wait until the app's script ran, where its page tells (docs/app-templates.md); raise what it failed with."""
+    async def _await_script(self, page: Page) -> None:
+        """
+        Wait until the app's own script has run, as pages tell that are made from a source. Raises WorkerError.
+
+        A script that goes on for ever is no failure: it has had its time once its page is connected.
+
+        """
         from playwright.async_api import Error
 
+        running = asyncio.ensure_future(page.evaluate(_STARTED))
+        connected = asyncio.ensure_future(self._connected.wait())
         try:
-            await page.evaluate("Promise.resolve(window.__HYPHA_STARTED__).then(() => null)")
+            await asyncio.wait({running, connected}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running}, timeout=_SCRIPT_TIME_S)
+            if running.done():
+                running.result()
         except Error as error:
-            if "Execution context was destroyed" not in error.message:  # it went on to another page
-                raise
-        self._mark("app_ms")
+            if "Execution context was destroyed" not in error.message:  # it went to another page by itself
+                raise WorkerError(self.log.clean(f"The script of the app failed: {_thrown(error)}")) from None
+        finally:
+            for task in (running, connected):
+                task.cancel()
+        self._mark("script_ms")
 
     async def _check(self, outbound: Outbound) -> None:
         try:
@@ -241,9 +257,9 @@ class Session:
     def _take_socket(self, socket: WebSocket) -> None:
         if urlsplit(socket.url).netloc != urlsplit(self.app.server_url).netloc:
             return
-        if "connected_ms" not in self._split:
-            self._split["connected_ms"] = round((time.monotonic() - self._started) * 1000)
-            log.info("session_connects", session=self.app.session_id, connected_ms=self._split["connected_ms"])
+        if not self._connected.is_set():
+            self._connected.set()
+            log.info("session_connects", session=self.app.session_id, after_ms=self._passed_ms())
         self._sockets.add(socket)
         self._alone_since = None
         socket.on("close", self._lose_socket)
@@ -271,13 +287,16 @@ class Session:
         return self._page
 
     def _explained(self, text: str) -> str:
-        """Return a text with what the page itself says."""
-        return self.log.clean("\n".join([text, *self.log.texts("error")[:_MAX_ERRORS_TOLD]]))
+        """Return a text with what the page itself says, in one line, as callers of other programs read errors."""
+        said = [error.partition("\n")[0] for error in self.log.texts("error")[:_MAX_ERRORS_TOLD]]
+        return self.log.clean("; ".join([text, *said]))
 
     def _mark(self, name: str) -> None:
         """Note the milliseconds since the mark before."""
-        passed = round((time.monotonic() - self._started) * 1000)
-        self._split[name] = passed - sum(self._split.values())
+        self._split[name] = self._passed_ms() - sum(self._split.values())
+
+    def _passed_ms(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)
 
 
 def _reason(error: BaseException) -> str:
@@ -290,6 +309,12 @@ def _told(error: Error) -> str:
     """Return what a page's error says, and where it was; stacks do not always begin with what it says."""
     said, stack = f"{error.name or 'Error'}: {error.message}", error.stack or ""
     return stack if stack.startswith(said) else f"{said}\n{stack}".rstrip()
+
+
+def _thrown(error: BaseException) -> str:
+    """Return what JavaScript threw, in one line, without where: that is in the log."""
+    text = str(error).removeprefix("Page.evaluate: ").partition("\n    at ")[0]
+    return " ".join(text.split())
 
 
 def _plain(value: Any) -> Any:
