@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 EVERY_S = 10.0
 _AT_ONCE = 20
+_MAX_ERROR = 200  # what follows is the app's own log
 
 
 class Autoscaling:
@@ -101,7 +102,7 @@ class Autoscaling:
         except HyphaError as error:
             metrics.AUTOSCALING.labels("failed").inc()
             await self._rows.not_started(app)
-            log.warning("not_scaled_up", app=place, error=str(error))
+            log.warning("not_scaled_up", app=place, error=str(error)[:_MAX_ERROR])
             return
         if action is Action.UP:
             await self._rows.started(app)

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 _EVERY_S = 1.0
 _STEADY_EVERY_S = 15.0
 _AT_ONCE = 5
+_MAX_ERROR = 200  # what follows is the app's own log
 
 
 class Daemons:
@@ -46,6 +47,9 @@ class Daemons:
         self._rows = DaemonRows(core.database)
         self._errands = Errands(_AT_ONCE)
         self._rounds = Rounds(core.database, core.bus.instance, "daemons", self.round, every_s=_EVERY_S)
+        self._steady = Rounds(
+            core.database, core.bus.instance, "steady daemons", self.count_steady, every_s=_STEADY_EVERY_S
+        )
 
     async def begin(self) -> None:
         """Call before this replica says that it lives: where it is the first one, nothing stays stopped."""
@@ -54,16 +58,16 @@ class Daemons:
     async def run(self) -> None:
         """Run for the life of the replica."""
         self._core.feed.on_worker.append(self._worker_came)
-        steady = asyncio.create_task(self._count_steady())
         try:
-            while True:
-                await asyncio.sleep(_EVERY_S)
-                for shard in self._core.database.all():
-                    # Most of the time there is nothing to do, which takes no lease to see.
-                    if self._errands.free and await self._some_due(shard):
-                        await self._rounds.once(shard)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._steady.run())
+                while True:
+                    await asyncio.sleep(_EVERY_S)
+                    for shard in self._core.database.all():
+                        # Most of the time there is nothing to do, which takes no lease to see.
+                        if self._errands.free and await self._some_due(shard):
+                            await self._rounds.once(shard)
         finally:
-            steady.cancel()
             await self._errands.close()
 
     async def round(self, shard: Shard, lease: Lease) -> None:
@@ -72,6 +76,10 @@ class Daemons:
             claimed = await self._rows.claim(connection, self._errands.free)
         for daemon in claimed:
             self._errands.begin(self._start(daemon), daemon=f"{daemon.workspace}/{daemon.app_id}")
+
+    async def count_steady(self, shard: Shard, lease: Lease) -> None:
+        """Forget the failures of those in one database that have been running for a while."""
+        await self._rows.count_steady(shard)
 
     async def _start(self, daemon: Daemon) -> None:
         place = f"{daemon.workspace}/{daemon.app_id}"
@@ -95,7 +103,7 @@ class Daemons:
                 metrics.DAEMON_STARTS.labels("no_worker").inc()
                 return
             metrics.DAEMON_STARTS.labels("failed").inc()
-            log.warning("daemon_not_started", app=place, tries=daemon.tries + 1, error=str(error))
+            log.warning("daemon_not_started", app=place, tries=daemon.tries + 1, error=str(error)[:_MAX_ERROR])
         else:
             metrics.DAEMON_STARTS.labels("started").inc()
         await self._rows.tried(daemon)
@@ -106,15 +114,6 @@ class Daemons:
         except HyphaError as error:
             log.info("daemons_not_read", error=str(error))
             return False
-
-    async def _count_steady(self) -> None:
-        while True:
-            await asyncio.sleep(_STEADY_EVERY_S)
-            for shard in self._core.database.all():
-                try:
-                    await self._rows.count_steady(shard)
-                except HyphaError as error:
-                    log.info("daemons_not_counted", error=str(error))
 
     def _worker_came(self, workspace: str) -> None:
         self._errands.begin(self._rows.worker_came(None if workspace == PUBLIC_WORKSPACE else workspace))

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from hypha_common.subjects import broadcast
@@ -24,7 +22,7 @@ __all__ = ["ASKED", "IdleApps"]
 ASKED = broadcast("app_activity_asked")  # gateways tell at once what they would tell within some seconds
 
 _ANSWER_S = 0.3
-_AT_ONCE = 50
+_AT_ONCE = 200
 
 
 class IdleApps:
@@ -71,9 +69,9 @@ class IdleApps:
 
     async def _gone(self, silent: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return those that are not connected. Raises Unavailable where nobody knows."""
-        gone = []
-        for workspace, places in groupby(sorted(silent), key=itemgetter(0)):
-            clients = [client for _, client in places]
-            connected = await self._core.registry.instances(workspace, clients)
-            gone += [(workspace, client) for client in clients if client not in connected]
-        return gone
+        clients_of: dict[str, list[str]] = {}
+        for workspace, client in silent:
+            clients_of.setdefault(workspace, []).append(client)
+        asked = [self._core.registry.instances(workspace, clients) for workspace, clients in clients_of.items()]
+        connected = dict(zip(clients_of, await asyncio.gather(*asked), strict=True))
+        return [(workspace, client) for workspace, client in silent if client not in connected[workspace]]
