@@ -129,7 +129,10 @@ def test_workspace_config() -> None:
 def test_lookup_options() -> None:
     """Unknown keys are ignored, wrong values are not."""
     assert LookupOptions.read(None) == LookupOptions()
-    assert LookupOptions.read({"mode": "first", "timeout": 3, "new": 1}) == LookupOptions(mode="first", timeout_s=3.0)
+    given = {"mode": "first", "timeout": 3, "new": 1, "read_app_manifest": True}
+    assert LookupOptions.read(given) == LookupOptions(
+        mode="first", timeout_s=3.0, start_timeout_s=3.0, read_app_manifest=True
+    )
     for wrong in ({"mode": 1}, {"timeout": 0}, {"timeout": "soon"}, {"case_conversion": "x"}, {"select_timeout": True}):
         with pytest.raises(BadRequest):
             LookupOptions.read(wrong)
