@@ -17,6 +17,8 @@ __all__ = ["STOP_TIME_S", "Sessions"]
 
 STOP_TIME_S = 30.0  # one that takes longer to end is ended by another replica
 
+# Claims of a workspace are made one after another: each counts what the others have added.
+_ONE_AFTER_ANOTHER = "SELECT pg_advisory_xact_lock(hashtext('app_sessions'), hashtext($1))"
 # Of an exclusive one only one starts or runs: the index decides, whoever asks at the same time. $17 is the version
 # that has to run, null where any will do.
 _CLAIM = """
@@ -100,12 +102,14 @@ class Sessions:
         workspace = session["workspace"]
         shard = self._of(workspace)
         while True:
-            row = await shard.fetchrow(
-                _CLAIM, workspace, session["client_id"], session["app_id"], session["stage"], session["exclusive"],
-                session["variant"], owner, pack(starter), session["wait_for"], session["deadline"],
-                pack(session["record"]), session["daemon"], session["worker_managed"], session["autoscaled"],
-                session["stop_after_inactive"], limit, wanted,
-            )  # fmt: skip
+            async with shard.transaction() as connection:
+                await connection.execute(_ONE_AFTER_ANOTHER, workspace)
+                row = await connection.fetchrow(
+                    _CLAIM, workspace, session["client_id"], session["app_id"], session["stage"], session["exclusive"],
+                    session["variant"], owner, pack(starter), session["wait_for"], session["deadline"],
+                    pack(session["record"]), session["daemon"], session["worker_managed"], session["autoscaled"],
+                    session["stop_after_inactive"], limit, wanted,
+                )  # fmt: skip
             if row is not None:
                 return Session.of(row), True
             if session["exclusive"]:

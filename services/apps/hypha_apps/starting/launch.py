@@ -75,6 +75,7 @@ class Launch:
         with self.core.feed.watch(session.workspace, session.client_id) as watch:
             session, token = await self._assign(session, self.worker)
             self.started = asyncio.create_task(self._ask(session, self.worker, token))
+            self.started.add_done_callback(lambda done: done.cancelled() or done.exception())  # or nobody may ask
             arrival = Arrival(self.core, session, self.worker, watch, manifest=self.app.manifest, started=self.started)
             services = await arrival.services()
         running = await self.core.sessions.run(session, running_record(session, services))
