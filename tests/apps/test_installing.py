@@ -161,15 +161,19 @@ async def test_a_worker_compiles_what_it_will_run(connect_user: ConnectUser) -> 
     server = await connect_user()
     apps = await server.get_service("public/server-apps")
     given: list[Any] = []
+    told: list[dict[str, str]] = []
 
     async def compile_app(manifest: Any, files: Any, config: Any) -> Any:
         given.append((manifest, files, config))
+        await config["progress_callback"]({"type": "info", "message": "compiling"})
         if manifest["name"] == "bad":
             raise ValueError("cannot be compiled")
         return {"entry_point": "main.bin"}, [{"name": "main.bin", "content": "AAEC", "format": "base64"}]
 
     async with app_worker(server, compile=compile_app):
-        manifest = await apps.install("x", MANIFEST, "compiled")
+        worker_id = f"{server.config.client_id}:app-worker"
+        manifest = await apps.install("x", MANIFEST, "compiled", worker_id=worker_id, progress_callback=told.append)
+        assert {"type": "info", "message": "compiling"} in told
         assert manifest["entry_point"] == "main.bin"
         assert manifest["name"] == "Greeter"
         assert [file["name"] for file in await apps.list_files("compiled")] == ["main.bin"]
@@ -178,8 +182,26 @@ async def test_a_worker_compiles_what_it_will_run(connect_user: ConnectUser) -> 
         assert files == [{"name": "source", "path": "source", "content": "x", "format": "text"}]
         assert config["workspace"] == server.config.workspace
         with pytest.raises(RemoteException, match=r"Worker compilation failed: .*cannot be compiled"):
-            await apps.install("x", {**MANIFEST, "name": "bad"}, "bad")
+            await apps.install("x", {**MANIFEST, "name": "bad"}, "bad", progress_callback=told.append)
+        with pytest.raises(RemoteException, match="does not support app type"):
+            await apps.install("x", {**MANIFEST, "type": "other"}, worker_id=worker_id)
     assert [app["id"] for app in await apps.list_apps()] == ["compiled"]
+
+
+async def test_all_apps_are_listed(connect_user: ConnectUser) -> None:
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+    artifacts = await server.get_service("public/artifact-manager")
+    await artifacts.create(alias="applications", type="collection", manifest={"name": "Applications"})
+    await asyncio.gather(
+        *(
+            artifacts.create(
+                alias=f"app-{number}", type="application", parent_id="applications", manifest={"type": "x"}
+            )
+            for number in range(120)
+        )
+    )
+    assert {app["id"] for app in await apps.list_apps()} == {f"app-{number}" for number in range(120)}
 
 
 async def test_large_files_are_stored(connect_user: ConnectUser) -> None:

@@ -7,6 +7,7 @@ from hypha_apps.errors import prefixed
 from hypha_apps.sources.files import read_files
 from hypha_apps.sources.reading import AppSource
 from hypha_common.errors import BadRequest, HyphaError
+from hypha_common.rpc.remote import RemoteError
 
 if TYPE_CHECKING:
     from hypha_apps.core import Core
@@ -35,7 +36,7 @@ class Compiler:
     async def compile(
         self, worker: Worker, source: AppSource, *, user: Principal, workspace: str, progress: Progress
     ) -> AppSource:
-        """Return what the worker makes of an app. Raises what it raises, ``Worker compilation failed: …``."""
+        """Return what the worker makes of an app. Raises ``Worker compilation failed: …``, BadRequest mostly."""
         if not worker.has("compile"):
             return source
         settings = self._core.settings
@@ -52,6 +53,9 @@ class Compiler:
                 worker.service_id, "compile", source.manifest, source.files, config, timeout_s=_TIMEOUT_S
             )
             manifest, files = _read(answer)
+        except RemoteError as error:
+            # What is wrong with an app its author can mend, whatever the worker calls that.
+            raise BadRequest(f"Worker compilation failed: {error.message}") from None
         except HyphaError as error:
             raise prefixed("Worker compilation failed", error) from None
         return AppSource({**source.manifest, **manifest}, files)
