@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+from hypha_rpc.rpc import RemoteException
+
 from hypha_apps.keeping.daemon_rows import DaemonRows
 from hypha_apps.standing import Standing
 from tests.cluster.running_cluster import RunningCluster
@@ -62,3 +65,24 @@ async def test_one_that_is_disabled_is_forgotten(apps_cluster: RunningCluster, c
             return not await DaemonRows(database).all(workspace)
 
         await until(forgotten)
+
+
+async def test_one_that_its_worker_does_not_stop_is_kept_running(
+    apps_cluster: RunningCluster, connect_user: ConnectUser
+) -> None:
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+    workspace = server.config.workspace
+
+    async def refuse(session_id: str) -> None:
+        raise RuntimeError("not now")
+
+    async with database_of(apps_cluster) as database, app_worker(server, stop=refuse):
+        await create_app(server, "stubborn", daemon=True)
+        await Standing(database).set_daemon(workspace, "stubborn")
+        (session,) = await until(apps.list_running)
+        with pytest.raises(RemoteException, match="not now"):
+            await apps.stop(session["id"])
+        assert [running["id"] for running in await apps.list_running()] == [session["id"]]
+        assert [row["held"] for row in await DaemonRows(database).all(workspace)] == [False]
+        await Standing(database).clear(workspace, "stubborn")

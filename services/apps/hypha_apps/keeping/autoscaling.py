@@ -85,6 +85,7 @@ class Autoscaling:
                 connection, app, owner=self._core.bus.instance, above=max(1, scaling.min_instances)
             )
         if session is not None:
+            self._core.feed.tell(session)
             self._errands.begin(self._stop(session), session=session.id)
 
     async def _start(self, app: ScaledApp, action: Action) -> None:

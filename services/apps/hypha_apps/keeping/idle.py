@@ -62,6 +62,7 @@ class IdleApps:
                 connection, owner=self._core.bus.instance, gone=gone, limit=self._errands.free
             )
         for session in taken:
+            self._core.feed.tell(session)
             self._errands.begin(self._stop(session), session=session.id)
 
     async def _stop(self, session: Session) -> None:
