@@ -10,7 +10,7 @@ from hypha_rpc import connect_to_server
 from hypha_rpc.rpc import RemoteException
 
 from tests.cluster.running_cluster import RunningCluster
-from tests.fixtures.app_worker import create_app, create_script
+from tests.fixtures.app_worker import create_script
 from tests.fixtures.scripts import StartScript
 
 from .conftest import SNIPPETS
@@ -38,9 +38,12 @@ async def server(workers_cluster: RunningCluster) -> AsyncIterator[Any]:
 
 
 async def run_app(server: Any, app_type: str) -> dict[str, Any]:
-    """Start an app of a type, whose worker connects no client for it, and return its session."""
+    """Install and start an app of a type, whose worker connects no client for it, and return its session."""
     apps = await server.get_service("public/server-apps")
-    await create_app(server, "my-app", type=app_type, startup_config={"wait_for_service": False})
+    await apps.install(
+        source="what its worker makes of it", app_id="my-app", manifest={"name": "My app", "type": app_type},
+        wait_for_service=False,
+    )  # fmt: skip
     session: dict[str, Any] = await apps.start("my-app")
     assert (session["app_type"], session["status"]) == (app_type, "running")
     assert [running["id"] for running in await apps.list_running()] == [session["id"]]
@@ -86,13 +89,16 @@ async def test_javascript_worker(workers_cluster: RunningCluster, server: Any, s
     assert worker["id"] == re.sub(r"@.*", "", registered)
     assert worker["supported_types"] == ["javascript-custom", "js-worker"]
     session = await run_app(server, "javascript-custom")
+    await script.line(r"Starting session \S+ for app my-app$")  # when it was installed
+    await script.line(r"Stopping session \S+$")
     await script.line(rf"Starting session {session['id']} for app my-app$")
     logs = await apps.get_logs(session["id"])
     assert logs["items"] == [{"type": "log", "content": f"Session {session['id']} started"}]
     assert (await apps.get_logs(session["id"], type="error"))["items"] == []
     proxy = await server.get_service("custom-worker")
     assert (await proxy.get_session_info(session["id"]))["status"] == "running"
-    assert [listed["session_id"] for listed in await proxy.list_sessions(server.config.workspace)] == [session["id"]]
+    listed = {one["session_id"]: one["status"] for one in await proxy.list_sessions(server.config.workspace)}
+    assert listed[session["id"]] == "running"
     await apps.stop(session["id"])
     await script.line(rf"Stopping session {session['id']}$")
     assert (await proxy.get_session_info(session["id"]))["status"] == "stopped"
