@@ -148,3 +148,19 @@ async def test_a_worker_of_the_command_line(apps_cluster: RunningCluster, connec
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_a_public_worker_runs_apps_of_others_and_serves_the_server_alone(connect_user: ConnectUser) -> None:
+    owner, server = await connect_user(), await connect_user()
+    worker = PythonEvalWorker(owner, visibility="public")
+    await worker.initialize()
+    apps = await server.get_service("public/server-apps")
+    await create_script(server, "guest", "print('hello')")
+    worker_id = f"{owner.config.workspace}/{owner.config.client_id}:{worker.service_id}"
+    session = await apps.start("guest", worker_id=worker_id, wait_for_service=False)
+    assert await contents(apps, session, "stdout") == ["hello"]
+    direct = await server.get_service(worker_id)
+    for call in (direct.get_logs(session["id"]), direct.stop(session["id"]), direct.shutdown(), direct.start({})):
+        with pytest.raises(RemoteException, match="PermissionError"):
+            await call
+    await worker.shutdown()

@@ -245,3 +245,13 @@ def test_lines_of_a_stream() -> None:
     long = Lines()
     assert [len(line) for line in long.feed(b"x" * 20_000)] == [8192, 8192, 3616]
     assert long.feed(b"") == []
+
+
+@needs_linux
+def test_scripts_cannot_look_into_their_worker() -> None:
+    code = (
+        "import ctypes\nfrom hypha.workers.python_eval.hiding import hide_process\nprctl = ctypes.CDLL(None).prctl\n"
+        "print(prctl(3, 0, 0, 0, 0))\nhide_process()\nprint(prctl(3, 0, 0, 0, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "0"]  # PR_GET_DUMPABLE

@@ -60,11 +60,14 @@ class IdleWorkers:
 
     async def _declared(self, workspace: str) -> list[Mapping[str, Any]]:
         """Return the worker services that manifests of apps list; some may run."""
-        # As root: whoever starts apps here may start all of them.
-        services: list[Mapping[str, Any]] = await self._registry.manager(
-            "list_services", {"workspace": workspace, "type": _TYPE}, True, True,
-            user=root_principal(workspace), workspace=workspace,
-        )  # fmt: skip
+        try:  # as root: whoever starts apps here may start all of them
+            services: list[Mapping[str, Any]] = await self._registry.manager(
+                "list_services", {"workspace": workspace, "type": _TYPE}, True, True,
+                user=root_principal(workspace), workspace=workspace,
+            )  # fmt: skip
+        except HyphaError as error:  # others may be there
+            log.warning("worker_apps_unknown", workspace=workspace, error=str(error))
+            return []
         return [service for service in services if service.get("_source") == "app_manifest"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .hiding import hide_process
 from .limits import Limits
 from .worker import PythonEvalWorker
 
@@ -17,4 +18,5 @@ __all__ = ["Limits", "PythonEvalWorker", "hypha_startup"]
 
 async def hypha_startup(server: Any) -> None:
     """Run scripts beside the server, for every workspace."""
+    hide_process()
     await PythonEvalWorker(server, use_local_url=True).initialize()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hypha.workers.command_line import Place, add_place_flags, run_worker
 from hypha.workers.errors import WorkerError
 
+from .hiding import hide_process
 from .limits import MIB, Limits
 from .worker import PythonEvalWorker
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = Place.of(parsed)
     except WorkerError as error:
         parser.error(str(error))
+    hide_process()
     worker = PythonEvalWorker(
         limits=limits, visibility=place.visibility, service_id=place.service_id, use_local_url=place.server_url
     )
