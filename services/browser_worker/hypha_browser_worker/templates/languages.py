@@ -7,6 +7,7 @@ __all__ = ["JAVASCRIPT", "PYTHON", "file_language", "language"]
 JAVASCRIPT, PYTHON = "javascript", "python"
 _NAMES = {"javascript": JAVASCRIPT, "js": JAVASCRIPT, "module": JAVASCRIPT, "python": PYTHON, "py": PYTHON}
 _TYPESCRIPT = frozenset({"typescript", "ts", "tsx", "mts"})
+_COMPILE_FIRST = "TypeScript does not run in browsers: compile it to JavaScript first"
 _ENDINGS = {"js": JAVASCRIPT, "mjs": JAVASCRIPT, "py": PYTHON}
 
 
@@ -14,7 +15,7 @@ def language(name: str) -> str:
     """Return what a script's ``lang`` names. Raises BadRequest."""
     wanted = name.strip().lower()
     if wanted in _TYPESCRIPT:
-        raise BadRequest("TypeScript does not run in browsers: compile it to JavaScript first")
+        raise BadRequest(f"This is TypeScript; {_COMPILE_FIRST}")
     try:
         return _NAMES[wanted]
     except KeyError:
@@ -27,5 +28,6 @@ def file_language(path: str) -> str | None:
     if not name:
         return None
     if ending == "txt":
-        raise BadRequest(f"'{path}' is no script: apps are in javascript or python")
+        # What whoever installs apps calls scripts in all other languages.
+        raise BadRequest(f"'{path}' is no script: apps are in javascript or python; {_COMPILE_FIRST}")
     return language("typescript") if ending in _TYPESCRIPT else _ENDINGS.get(ending)
