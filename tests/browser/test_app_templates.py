@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,52 @@ async def test_what_apps_write_later(cluster: RunningCluster, connect: Connect, 
         assert "[warning] hot" in app.console
         assert sorted("too late" in error for error in app.errors) == [False, True]
         assert sorted("nobody waits" in error for error in app.errors) == [False, True]
+
+
+@pytest.mark.parametrize("type_", ["window", "web-worker"])
+async def test_a_connection_that_breaks(
+    cluster: RunningCluster, connect: Connect, browser: Browser, type_: str
+) -> None:
+    """It is made again by the client library, as the same client, and the service is there again."""
+    token = cluster.user_token()
+    server = await connect(token=token)
+    script = """
+    class Plugin {
+      constructor() { this.config = {visibility: "public"}; this.set_up = 0; }
+      setup() { this.set_up += 1; }
+      state() { return this.set_up; }
+      drop() { setTimeout(() => api.rpc._connection._websocket.close(4000, "test"), 0); }
+    }
+    api.export(new Plugin());
+    """
+    manifest = await install(server, {"type": type_, "entry_point": "source"}, {"source": script})
+    async with app_page(browser, cluster, server, manifest, token) as app:
+        await app.started()
+        service = await server.get_service(f"{app.client_id}:default")
+        await service.drop()
+        async with asyncio.timeout(30):
+            while not any("Successfully reconnected" in line for line in app.console):
+                await app.page.wait_for_timeout(20)
+        service = await server.get_service(f"{app.client_id}:default")
+        assert await service.state() >= 1
+        assert app.errors == []
+
+
+@pytest.mark.parametrize("type_", ["window", "web-worker"])
+async def test_hostile_text(cluster: RunningCluster, connect: Connect, browser: Browser, type_: str) -> None:
+    """A script may hold whatever text it likes, and a manifest, too: none of it becomes part of the page."""
+    token = cluster.user_token()
+    server = await connect(token=token)
+    hostile = "</title></script><script>document.documentElement.dataset.taken = 1</script><!--<script>"
+    script = f"""
+    const text = {json.dumps(hostile)};
+    api.export({{config: {{visibility: "public"}}, text: () => [text, config.name, config.icon]}});
+    """
+    manifest = {"type": type_, "name": hostile, "icon": hostile, "entry_point": "it's <b>&\"%41.js"}
+    installed = await install(server, manifest, {manifest["entry_point"]: script})
+    async with app_page(browser, cluster, server, installed, token) as app:
+        await app.started()
+        service = await server.get_service(f"{app.client_id}:default")
+        assert await service.text() == [hostile] * 3
+        assert await app.page.evaluate("document.documentElement.dataset.taken") is None
+        assert await app.page.title() == hostile
