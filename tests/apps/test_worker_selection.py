@@ -93,6 +93,27 @@ async def test_a_workspace_uses_its_own_workers_before_those_of_the_server(
             assert await run_by(apps) == "of-server"
 
 
+async def test_nobody_calls_functions_of_the_servers_workers_by_a_mode(
+    apps_cluster: RunningCluster, connect_user: ConnectUser
+) -> None:
+    server, root = await connect_user(), await connect_public(apps_cluster, connect_user)
+    apps = await server.get_service("public/server-apps")
+    await create_app(server, "app", type="asked")
+    called: list[str] = []
+
+    def function(name: str, answer: int) -> Any:
+        return lambda: called.append(name) or answer
+
+    async with (
+        app_worker(root, "asked", service_id="a", shutdown=function("shutdown", 1), get_load=function("a", 2)),
+        app_worker(root, "asked", service_id="b", get_load=function("b", 1)),
+    ):
+        await run_by(apps, worker_selection_mode="select:min:shutdown")
+        assert called == []
+        assert await run_by(apps, worker_selection_mode="select:min:get_load") == "b"
+        assert sorted(called) == ["a", "b"]
+
+
 async def test_a_worker_by_its_id(connect_user: ConnectUser) -> None:
     server, stranger = await connect_user(), await connect_user()
     apps = await server.get_service("public/server-apps")

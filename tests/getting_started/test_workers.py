@@ -10,7 +10,6 @@ from hypha_rpc import connect_to_server
 from hypha_rpc.rpc import RemoteException
 
 from tests.cluster.running_cluster import RunningCluster
-from tests.fixtures.app_worker import create_script
 from tests.fixtures.scripts import StartScript
 
 from .conftest import SNIPPETS
@@ -37,14 +36,14 @@ async def server(workers_cluster: RunningCluster) -> AsyncIterator[Any]:
         yield server
 
 
-async def run_app(server: Any, app_type: str) -> dict[str, Any]:
+async def run_app(server: Any, app_type: str, app_id: str = "my-app") -> dict[str, Any]:
     """Install and start an app of a type, whose worker connects no client for it, and return its session."""
     apps = await server.get_service("public/server-apps")
     await apps.install(
-        source="what its worker makes of it", app_id="my-app", manifest={"name": "My app", "type": app_type},
+        source="what its worker makes of it", app_id=app_id, manifest={"name": "My app", "type": app_type},
         wait_for_service=False,
     )  # fmt: skip
-    session: dict[str, Any] = await apps.start("my-app")
+    session: dict[str, Any] = await apps.start(app_id)
     assert (session["app_type"], session["status"]) == (app_type, "running")
     assert [running["id"] for running in await apps.list_running()] == [session["id"]]
     return session
@@ -102,6 +101,9 @@ async def test_javascript_worker(workers_cluster: RunningCluster, server: Any, s
     await apps.stop(session["id"])
     await script.line(rf"Stopping session {session['id']}$")
     assert (await proxy.get_session_info(session["id"]))["status"] == "stopped"
+    other = await run_app(server, "js-worker", "my-other-app")
+    assert (await apps.get_logs(other["id"]))["total"] == 1
+    await apps.stop(other["id"])
     # A worker that goes away takes its sessions with it.
     again = await apps.start("my-app")
     await script.kill()
@@ -114,7 +116,10 @@ async def test_scripts_run_beside_the_server(server: Any) -> None:
     apps = await server.get_service("public/server-apps")
     (worker,) = await apps.list_workers("python-eval")
     assert worker["id"].startswith("public/")
-    await create_script(server, "script", "print('hello')")
-    session = await apps.start("script", wait_for_service=False)
+    await apps.install(
+        source="print('hello')", app_id="script", wait_for_service=False,
+        manifest={"name": "Script", "type": "python-eval", "entry_point": "main.py"},
+    )  # fmt: skip
+    session = await apps.start("script")
     assert session["worker_id"] == worker["id"]
     assert (await apps.get_logs(session["id"], type="stdout"))["items"] == [{"type": "stdout", "content": "hello"}]

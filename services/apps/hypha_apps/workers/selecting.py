@@ -19,9 +19,11 @@ _ASK_TIMEOUT_S = 2.0
 _MAX_ASKED = 50
 
 
-async def select_worker(how: Mode, workers: Sequence[Worker], calls: WorkerCalls, loads: WorkerLoads) -> Worker:
+async def select_worker(
+    how: Mode, workers: Sequence[Worker], calls: WorkerCalls, loads: WorkerLoads, *, workspace: str
+) -> Worker:
     """
-    Choose one of several workers, which are in order of registration (contract 03 §2.7).
+    Choose one of several workers, in order of registration, for an app of ``workspace`` (contract 03 §2.7).
 
     Raises NotFound where exactly one is wanted and there are more.
 
@@ -41,11 +43,22 @@ async def select_worker(how: Mode, workers: Sequence[Worker], calls: WorkerCalls
         least = min(load.values())
         return random.choice([worker for worker in workers if load[worker.address] == least])
     if how.kind == "select" and how.criteria is not None:
-        asked = [worker for worker in workers if worker.has(how.function)][:_MAX_ASKED]
+        asked = [worker for worker in workers if _may_ask(worker, how.function, workspace)][:_MAX_ASKED]
         answers = await asyncio.gather(*(_ask(calls, worker, how.function) for worker in asked))
         chosen = best([answer for answer in answers if answer is not None], how.criteria)
         return chosen or random.choice(workers)
     return random.choice(workers)
+
+
+def _may_ask(worker: Worker, function: str, workspace: str) -> bool:
+    """
+    Tell whether a worker has the function, and it may be called for somebody of ``workspace``.
+
+    The server is served where users are not: in its name nobody shall call `shutdown` of a worker that is not theirs.
+
+    """
+    own = worker.service_id.workspace == workspace
+    return worker.has(function) and (own or function.rpartition(".")[2].startswith("get_"))
 
 
 async def _ask(calls: WorkerCalls, worker: Worker, function: str) -> tuple[Worker, Any] | None:

@@ -67,7 +67,7 @@ class Workers:
             found = await self._woken(workspace, app_type, app_id, sure=False)
         if not found:
             raise NotFound(f"No server app worker found for app type: {app_type}", rpc_type="WorkerNotFoundError")
-        return await select_worker(how, found, self._calls, self._loads)
+        return await select_worker(how, found, self._calls, self._loads, workspace=workspace)
 
     async def of(self, workspace: str) -> list[Worker]:
         """Return the workers of a workspace that answer, in order of registration."""
