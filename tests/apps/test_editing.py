@@ -67,6 +67,26 @@ async def test_a_start_leaves_a_draft_alone(connect_user: ConnectUser) -> None:
         await apps.stop(session["id"])
 
 
+async def test_what_an_older_version_serves_is_said_of_that_version(connect_user: ConnectUser) -> None:
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+
+    async def serve(client: Any, config: Any) -> None:
+        for name in ("extra", "default") if config["version"] == "v0" else ("default",):
+            await client.register_service({"id": name, "ping": lambda: 1})
+
+    async with app_worker(server, behaviour=serve):
+        await apps.install("old", MANIFEST, "aged")
+        await apps.install("new", MANIFEST, "aged", overwrite=True)
+        session = await apps.start("aged", version="v0")
+        await apps.stop(session["id"])
+        served = {}
+        for version in ("v0", "v1"):
+            manifest = (await apps.get_app_info("aged", version=version))["manifest"]
+            served[version] = [service["id"].rpartition(":")[2] for service in manifest["services"]]
+    assert served == {"v0": ["default", "extra"], "v1": ["default"]}
+
+
 async def test_a_start_that_shows_nothing_new_changes_nothing(connect_user: ConnectUser) -> None:
     server = await connect_user()
     apps = await server.get_service("public/server-apps")
