@@ -122,6 +122,9 @@ async def test_an_app_is_published_and_installed_elsewhere(connect_user: Connect
         assert record["manifest"]["services"][0]["id"] == f"{user.config.workspace}/*:default"
         assert worker.started == worker.stopped
         assert await others.read_file("mine", "source") == "code"
+        assert list(record["config"]["permissions"]) == [user.config.user["id"]]
+        with pytest.raises(RemoteException, match="PermissionError"):  # who wrote it does not change what others run
+            await artifacts.edit(record["id"], manifest={"name": "Changed"})
         assert [app["id"] for app in await others.list_apps()] == ["mine"]
 
 

@@ -40,6 +40,8 @@ class Copies:
         made = await self._store.call(
             "duplicate", **place, source_artifact_id=artifact_id, target_alias=alias, target_parent_id=collection,
             overwrite=overwrite, stage=True,
+            # Whoever may change the source must not change what others run.
+            keep_permissions=False,
         )  # fmt: skip
         manifest = {**change(dict(made["manifest"])), "id": made["alias"]}
         try:

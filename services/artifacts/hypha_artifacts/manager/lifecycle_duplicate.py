@@ -58,6 +58,7 @@ class DuplicateMethods:
         overwrite: bool | str = False,
         remove_secrets: bool | str = True,
         stage: bool | str = False,
+        keep_permissions: bool | str = True,
         *,
         context: Caller,
     ) -> dict[str, Any]:
@@ -72,6 +73,7 @@ class DuplicateMethods:
             overwrite: Replace an artifact of the same name.
             remove_secrets: Accepted; secrets are never copied.
             stage: Leave the new one a draft.
+            keep_permissions: Whether those with permissions for the source have them for the copy, too.
 
         """
         actor = Actor.of(context)
@@ -89,7 +91,7 @@ class DuplicateMethods:
         elif not is_draft:
             check_against(parent.config.get("collection_schema"), source.manifest)
         await self._core.workspaces.require_persistent(place, actor.principal)
-        copy = _copy_of(source, place, parent, actor)
+        copy = _copy_of(source, place, parent, actor, shared=bool(as_switch("keep_permissions", keep_permissions)))
         identifier = await self._make(
             source, copy, alias, parent, actor, overwrite=bool(as_switch("overwrite", overwrite))
         )
@@ -149,8 +151,9 @@ class DuplicateMethods:
         return replaced.id
 
 
-def _copy_of(source: Artifact, workspace: str, parent: Artifact | None, actor: Actor) -> Creation:
-    config = {key: value for key, value in source.config.items() if key not in _NOT_COPIED}
+def _copy_of(source: Artifact, workspace: str, parent: Artifact | None, actor: Actor, *, shared: bool) -> Creation:
+    left_out = _NOT_COPIED if shared else (*_NOT_COPIED, "permissions")
+    config = {key: value for key, value in source.config.items() if key not in left_out}
     return Creation(
         id=new_uuid(workspace),
         name=ArtifactName(workspace, ""),
