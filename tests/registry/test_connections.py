@@ -257,6 +257,30 @@ async def test_modes_and_visibility(gateway: Gateway) -> None:
         await client.leave()
 
 
+async def test_service_that_comes_while_it_is_looked_up(gateway: Gateway) -> None:
+    """A stranger finds a public service or none, but is never told that it is hidden from him."""
+    client = await gateway.connect("c1", user(), WS)
+    query = {"service_id": f"{WS}/svc", "mode": None, "user": user("eve").dump(), "workspace": "ws-user-eve"}
+    outcomes: list[str] = []
+    done = asyncio.Event()
+
+    async def look_up() -> None:
+        while not done.is_set():
+            try:
+                outcomes.append((await ask(gateway.bus, "resolve", query))["service"])
+            except NotFound:
+                outcomes.append("none")
+
+    looking = [asyncio.create_task(look_up()) for _ in range(8)]
+    for _ in range(60):
+        await client.manager.register_service({"id": "c1:svc", "config": {"visibility": "public"}})
+        await client.manager.unregister_service("svc")
+    done.set()
+    await asyncio.gather(*looking)
+    assert set(outcomes) == {"svc", "none"}
+    await client.leave()
+
+
 async def test_least_loaded_provider(gateway: Gateway) -> None:
     """By the frames a minute that gateways report of clients which are made for sharing; others count as idle."""
     clients = [await gateway.connect(client_id, user(), WS) for client_id in ("busy__rlb", "calm__rlb")]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import BadRequest, HyphaError, NobodyServes, NotFound, PermissionDenied, Unavailable
@@ -9,7 +9,7 @@ from hypha_common.ids import DEFAULT_SERVER_ID, PUBLIC_WORKSPACE, Address, Servi
 from hypha_common.principal import Permission, Principal
 from hypha_common.selection import Mode, best, is_load_balanced, least_loaded, native_or_any, read_mode
 
-from .applications import Application, Instances
+from .applications import Application, Instances, ListedService
 from .conditions import is_glob
 from .idle import NotRunning
 from .services import Order, ServiceInfo, ServiceRow
@@ -99,8 +99,13 @@ class Resolver:
             found = _Found(how, await self._candidates(wanted, how, own_workspace))
         else:
             found = await self._of_application(wanted, mode, own_workspace)
+        if not found.rows and not readable and (hidden := await self._candidates(wanted, found.how, None)):
+            # Unless it was registered at this very moment.
+            found = replace(found, rows=[row for row in hidden if _is_shown(row, workspace)])
+            if not found.rows:
+                raise _denied(wanted)
         if not found.rows:
-            raise await self._nothing(wanted, found, own_workspace)
+            raise _nothing(wanted, found, own_workspace)
         row = await self._choose(found.rows, wanted, found.how, gateway, select_timeout_s)
         if not readable:
             row.info["config"]["authorized_workspaces"] = None
@@ -143,24 +148,6 @@ class Resolver:
         return await self._services.find(
             wanted, order=order, limit=limit, own_workspace=own_workspace, startup_client=startup, among=among
         )
-
-    async def _nothing(self, wanted: ServiceId, found: _Found, own_workspace: str | None) -> HyphaError:
-        """Tell an absent service from one that does not run, and from one that the caller may not see."""
-        member = own_workspace is None
-        text = f"Service not found: {wanted}{found.why_not if member else ''}"
-        if not member and await self._services.find(wanted, limit=1):
-            return _denied(wanted)
-        application = found.application
-        listed = None if application is None else application.services.get(wanted.service)
-        if application is not None and listed is not None and wanted.client == "*" and not is_glob(wanted.service):
-            if own_workspace is None or listed.is_open_to(own_workspace):
-                return NotRunning(
-                    text, workspace=wanted.workspace, app=wanted.app, service=wanted.service,
-                    startable=application.startable, member=member,
-                )  # fmt: skip
-            if application.startable:
-                return _denied(wanted)
-        return NotFound(text)
 
     async def _choose(
         self, rows: list[ServiceRow], wanted: ServiceId, how: Mode, gateway: str, select_timeout_s: float
@@ -207,6 +194,27 @@ class Resolver:
             return None
         answers = await asyncio.gather(*map(ask, rows))
         return best([answer for answer in answers if answer is not None], how.criteria)
+
+
+def _is_shown(row: ServiceRow, own_workspace: str) -> bool:
+    config = row.info["config"]
+    return ListedService(None, config["visibility"], config["authorized_workspaces"]).is_open_to(own_workspace)
+
+
+def _nothing(wanted: ServiceId, found: _Found, own_workspace: str | None) -> HyphaError:
+    """Tell an absent service from one that does not run, and from one that the caller may not have started."""
+    member = own_workspace is None
+    text = f"Service not found: {wanted}{found.why_not if member else ''}"
+    application = found.application
+    listed = None if application is None else application.services.get(wanted.service)
+    if application is None or listed is None or wanted.client != "*" or is_glob(wanted.service):
+        return NotFound(text)
+    if own_workspace is None or listed.is_open_to(own_workspace):
+        return NotRunning(
+            text, workspace=wanted.workspace, app=wanted.app, service=wanted.service,
+            startable=application.startable, member=member,
+        )  # fmt: skip
+    return _denied(wanted) if application.startable else NotFound(text)
 
 
 def _denied(wanted: ServiceId) -> PermissionDenied:
