@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
 from hypha_rpc import connect_to_server
 
@@ -28,7 +29,7 @@ async def impatient(start_cluster: Callable[..., RunningCluster]) -> AsyncIterat
 async def test_an_app_that_nobody_uses_stops_and_starts_again_when_it_is_needed(
     impatient: tuple[RunningCluster, Any],
 ) -> None:
-    _, server = impatient
+    cluster, server = impatient
     apps = await server.get_service("public/server-apps")
 
     async def ended(session: dict[str, Any]) -> str:
@@ -51,6 +52,13 @@ async def test_an_app_that_nobody_uses_stops_and_starts_again_when_it_is_needed(
         again = await server.get_service("default@unused")
         assert await again.who() != session["client_id"]
         assert len(worker.started) == 2
+
+        await until(lambda: ended({"id": worker.started[1]}))
+        async with httpx.AsyncClient(timeout=30) as http:
+            address = f"{cluster.url}/{server.config.workspace}/services/default@unused/who"
+            answer = await http.get(address)
+        assert answer.status_code == 200, answer.text
+        assert f"{server.config.workspace}/{answer.json()}" == worker.started[2]
 
 
 async def test_where_no_gateway_tells_nothing_is_stopped(impatient: tuple[RunningCluster, Any]) -> None:
