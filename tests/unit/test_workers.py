@@ -109,3 +109,14 @@ async def test_one_that_does_not_answer_is_left_alone_until_it_registers_again()
     assert clients.asked == ["gone"]
     clients.services["gone"] = {"supported_types": []}
     assert await known.of(registration("gone", "2")) is not None
+
+
+async def test_one_that_did_not_answer_is_asked_again_where_nobody_else_is_there() -> None:
+    clients = Clients()
+    known = descriptions(clients)
+    assert await known.of(registration("slow", "1")) is None
+    clients.services["slow"] = {"supported_types": ["a"]}
+    assert await known.of(registration("slow", "1")) is None
+    assert await known.of(registration("slow", "1"), again=True) is not None
+    assert await known.of(registration("slow", "1")) is not None
+    assert clients.asked == ["slow", "slow"]

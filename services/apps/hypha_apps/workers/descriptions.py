@@ -45,13 +45,14 @@ class Descriptions:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._asking: dict[tuple[str, str], asyncio.Task[Worker | None]] = {}
 
-    async def of(self, registration: Registration) -> Worker | None:
-        """Return what a worker says of itself; None where it does not answer."""
+    async def of(self, registration: Registration, *, again: bool = False) -> Worker | None:
+        """Return what a worker says of itself; None where it does not answer, with ``again`` not even now."""
         key = registration.service_id.full
         known = self._known.get(key)
         if known is not None and known.version == registration.version and known.until > _now():
             self._known.move_to_end(key)
-            return known.worker
+            if known.worker is not None or not again:
+                return known.worker
         return await self._ask(registration)
 
     async def _ask(self, registration: Registration) -> Worker | None:

@@ -58,13 +58,7 @@ class Workers:
         if worker_id is not None:
             return await self._named(workspace, app_type, worker_id)
         how = read_mode(mode or "random", workspace=workspace)
-        found = await self._fitting(workspace, app_type, workspace, app_id)
-        if not found:
-            found = await self._woken(workspace, app_type, app_id, sure=True)
-        if not found and workspace != PUBLIC_WORKSPACE:
-            found = await self._fitting(PUBLIC_WORKSPACE, app_type, workspace, app_id)
-        if not found:
-            found = await self._woken(workspace, app_type, app_id, sure=False)
+        found = await self._found(workspace, app_type, app_id)
         if not found:
             raise NotFound(f"No server app worker found for app type: {app_type}", rpc_type="WorkerNotFoundError")
         return await select_worker(how, found, self._calls, self._loads, workspace=workspace)
@@ -95,14 +89,33 @@ class Workers:
             raise BadRequest(f"Worker {wanted.full} does not support app type: {app_type}")
         return worker
 
-    async def _fitting(self, place: str, app_type: str, workspace: str, app_id: str) -> list[Worker]:
+    async def _found(self, workspace: str, app_type: str, app_id: str) -> list[Worker]:
+        """Return the workers to choose from: of the nearest place that has some."""
+        others = [PUBLIC_WORKSPACE] if workspace != PUBLIC_WORKSPACE else []
+        if found := await self._fitting(workspace, app_type, workspace, app_id):
+            return found
+        if found := await self._woken(workspace, app_type, app_id, sure=True):
+            return found
+        for place in others:
+            if found := await self._fitting(place, app_type, workspace, app_id):
+                return found
+        if found := await self._woken(workspace, app_type, app_id, sure=False):
+            return found
+        for place in (workspace, *others):  # who did not answer a moment ago may do so now, and nobody else is there
+            if found := await self._fitting(place, app_type, workspace, app_id, again=True):
+                return found
+        return []
+
+    async def _fitting(
+        self, place: str, app_type: str, workspace: str, app_id: str, *, again: bool = False
+    ) -> list[Worker]:
         """Return the workers at ``place`` that may run an app of ``workspace``, and can."""
         registered = [one for one in await self._registrations.of(place) if (place, one.app_id) != (workspace, app_id)]
         if not registered:
             return []
         disabled = await self.disabled.of(workspace, place)
         enabled = [one for one in registered if one.service_id.full not in disabled]
-        return [worker for worker in await self._described(enabled) if app_type in worker.supported_types]
+        return [worker for worker in await self._described(enabled, again=again) if app_type in worker.supported_types]
 
     async def _woken(self, workspace: str, app_type: str, app_id: str, *, sure: bool) -> list[Worker]:
         """Start worker apps until there is a worker that fits."""
@@ -111,8 +124,8 @@ class Workers:
                 return found
         return []
 
-    async def _described(self, registrations: Iterable[Registration]) -> list[Worker]:
-        described = await asyncio.gather(*(self._descriptions.of(one) for one in registrations))
+    async def _described(self, registrations: Iterable[Registration], *, again: bool = False) -> list[Worker]:
+        described = await asyncio.gather(*(self._descriptions.of(one, again=again) for one in registrations))
         return [worker for worker in described if worker is not None]
 
 

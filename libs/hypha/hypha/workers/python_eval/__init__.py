@@ -19,4 +19,4 @@ __all__ = ["Limits", "PythonEvalWorker", "hypha_startup"]
 async def hypha_startup(server: Any) -> None:
     """Run scripts beside the server, for every workspace."""
     hide_process()
-    await PythonEvalWorker(server, use_local_url=True).initialize()
+    await PythonEvalWorker(server, service_id="python-eval-worker", use_local_url=True).initialize()
