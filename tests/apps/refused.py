@@ -11,4 +11,4 @@ __all__ = ["is_refused"]
 async def is_refused(url: str, config: Mapping[str, Any]) -> bool:
     """Tell whether an instance, started with ``config``, is kept from connecting because its token was ended."""
     hello = {name: config[name] for name in ("token", "workspace", "client_id")}
-    return (await knock(url, hello)).error.endswith("Token has been revoked")
+    return (await knock(url, hello)).reason.endswith("Token has been revoked")

@@ -119,7 +119,35 @@ async def test_one_that_its_worker_manages_needs_no_client(connect: ConnectUser)
         assert (await apps.get_session_info(session["id"]))["status"] == "running"
         assert (await apps.start("managed"))["id"] == session["id"]
         known = False
+        assert (await ended(apps, session["id"]))["reason"] == "it has ended"
+
+
+async def test_client_of_a_detached_start(connect: ConnectUser) -> None:
+    """It may come or not; once it has been there and leaves, that is the end."""
+    server = await connect()
+    apps = await server.get_service("public/server-apps")
+    async with app_worker(server) as worker:
+        await create_app(server, "loose")
+        session = await apps.start("loose", detached=True)
+        await worker.clients[session["id"]].disconnect()
         assert (await ended(apps, session["id"]))["reason"] == "its client disconnected"
+
+    async def start(config: dict[str, Any]) -> None:
+        """Start something that never connects."""
+        running.add(config["id"])
+
+    def get_logs(session_id: str) -> dict[str, list[str]]:
+        if session_id not in running:
+            raise KeyError(f"Session not found: {session_id}")
+        return {"log": ["at work"]}
+
+    running: set[str] = set()
+    async with app_worker(server, start=start, get_logs=get_logs, service_id="quiet"):
+        session = await apps.start("loose", detached=True, worker_id=f"{server.config.client_id}:quiet")
+        await asyncio.sleep(8)  # longer than between two comparisons and the grace period
+        assert (await apps.get_session_info(session["id"]))["status"] == "running"
+        running.clear()
+        assert (await ended(apps, session["id"]))["reason"] == "it has ended"
 
 
 async def test_worker_that_leaves_and_comes_back(impatient: RunningCluster, connect: ConnectUser) -> None:
@@ -186,6 +214,30 @@ async def test_worker_that_does_not_stop_it(connect: ConnectUser) -> None:
         await apps.stop(session["id"])
         assert await apps.stop(session["id"], raise_exception=False) is None
         assert worker.stopped == [session["id"]]
+
+
+async def test_workspace_that_is_unloaded(impatient: RunningCluster, connect: ConnectUser) -> None:
+    """What runs in it is stopped, and cannot come back."""
+    server = await connect()
+    name = f"closed-{server.config.client_id.lower()}"
+    await server.create_workspace({"id": name, "name": name, "persistent": True})
+    token = await server.generate_token({"workspace": name, "permission": "admin"})
+    member = await connect(token=token, workspace=name)
+    apps = await member.get_service("public/server-apps")
+    async with connect_to_server({"server_url": impatient.url, "token": impatient.root_token}) as root:
+        public = await connect(
+            token=await root.generate_token({"workspace": "public", "permission": "read_write"}), workspace="public"
+        )
+        async with app_worker(public, "closed-type") as worker:
+            await create_app(member, "closing", type="closed-type")
+            session = await apps.start("closing")
+            await (await root.get_service("ws-user-root/admin-utils")).unload_workspace(name)
+
+            async def stopped() -> bool:
+                return worker.stopped == [session["id"]]
+
+            await until(stopped)
+            assert await is_refused(impatient.url, worker.configs[session["id"]])
 
 
 async def test_workspace_that_is_deleted_takes_its_apps_along(impatient: RunningCluster, connect: ConnectUser) -> None:

@@ -39,3 +39,47 @@ async def test_however_many_ask_one_instance_starts(connect_user: ConnectUser) -
         assert {session["id"] for session in sessions} == set(worker.started)
         assert len(worker.started) == 1
         await controllers[0].stop(worker.started[0])
+
+
+async def test_screenshot_is_that_of_the_worker(connect_user: ConnectUser) -> None:
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+    asked: list[tuple[str, str]] = []
+
+    def take_screenshot(session_id: str, format: str) -> bytes:  # noqa: A002  # the word of the protocol
+        asked.append((session_id, format))
+        return b"\x89PNG"
+
+    await create_app(server, "pictured")
+    async with app_worker(server, take_screenshot=take_screenshot):
+        session = await apps.start("pictured")
+        assert await apps.take_screenshot(session["id"]) == b"\x89PNG"
+        assert asked == [(session["id"], "png")]
+        with pytest.raises(RemoteException, match="Invalid format: gif"):
+            await apps.take_screenshot(session["id"], format="gif")
+        await apps.stop(session["id"])
+        with pytest.raises(RemoteException, match="Server app instance not found"):
+            await apps.take_screenshot(session["id"])
+    async with app_worker(server, service_id="blind-worker"):
+        session = await apps.start("pictured", worker_id=f"{server.config.client_id}:blind-worker")
+        with pytest.raises(RemoteException, match="takes no screenshots"):
+            await apps.take_screenshot(session["id"])
+        await apps.stop(session["id"])
+
+
+async def test_logs_are_read_page_by_page(connect_user: ConnectUser) -> None:
+    """The worker answers in the old form, by type; clients get the new one."""
+    server = await connect_user()
+    apps = await server.get_service("public/server-apps")
+    async with app_worker(server) as worker:
+        await create_app(server, "talkative")
+        session = await apps.start("talkative")
+        worker.logs[session["id"]] = {"log": ["a", "b", "c"], "error": ["x"]}
+        logs = await apps.get_logs(session["id"], type="log", offset=1, limit=1)
+        assert logs == {"items": [{"type": "log", "content": "b"}], "total": 3, "offset": 1, "limit": 1}
+        assert (await apps.get_logs(session["id"]))["total"] == 4
+        assert (await apps.get_logs(session["client_id"], type="none"))["items"] == []
+        for wrong in ({"offset": -1}, {"limit": -1}):
+            with pytest.raises(RemoteException, match="must be a whole number"):
+                await apps.get_logs(session["id"], **wrong)
+        await apps.stop(session["id"])

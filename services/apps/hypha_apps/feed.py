@@ -118,16 +118,17 @@ class Feed:
             log.warning("event_not_understood", subject=subject, error=repr(error))
 
     def _take(self, label: str, data: Any, subject: str) -> None:
-        # Members of a workspace can say what they like there, so `data` proves nothing. Where a workspace is said to be
-        # unloaded it is theirs, whose sessions they may stop anyway.
+        # Members of a workspace can say there what they like, so events prove nothing, and concern that workspace only,
+        # whose sessions they may stop anyway.
+        here = decode_token(subject.rpartition(".")[2])
         if label == "client_disconnected":
-            left = Left(data["workspace"], data["id"])
+            left = Left(here, str(data["id"]))
             self._wake(left.workspace, left.client_id)
             for listener in self.on_left:
                 listener(left)
         elif label == "workspace_unloaded":
             for heard in self.on_unloaded:
-                heard(decode_token(subject.rpartition(".")[2]))
+                heard(here)
         else:
             self._wake(*_who(data))
             if label == "service_added" and data.get("type") == _WORKER.decode():

@@ -43,6 +43,7 @@ class Departures:
         self._stopper = stopper
         self._workers: frozenset[Address] = frozenset()  # that run something, as of the last comparison
         self._suspects: dict[Address, float] = {}  # since when they seem to be away
+        self._left: set[Address] = set()  # suspects that have been here
         self._now = asyncio.get_running_loop().time
         core.feed.on_left.append(self._note)
 
@@ -65,6 +66,8 @@ class Departures:
         who = Address(left.workspace, left.client_id)
         if left.client_id.startswith(APP_CLIENT_PREFIX) or who in self._workers:
             self._suspect(who)
+            if who in self._suspects:
+                self._left.add(who)
 
     def _suspect(self, who: Address) -> None:
         if len(self._suspects) < _MAX_SUSPECTS:
@@ -84,22 +87,29 @@ class Departures:
             if self._now() - since < grace_s:
                 continue
             del self._suspects[who]
+            left = who in self._left
+            self._left.discard(who)
             if not await self._is_there(who):
-                await self._end_all(who)
+                await self._end_all(who, left=left)
 
     async def _is_there(self, who: Address) -> bool:
         return await self._core.bus.listens(client_frames(who.workspace, who.client))
 
-    async def _end_all(self, who: Address) -> None:
+    async def _end_all(self, who: Address, *, left: bool) -> None:
         for session in await self._core.sessions.of_worker(who):
             await self._stopper.lose(session, reason=f"its worker {session.worker_id} is gone")
         own = await self._core.sessions.get(who.workspace, who.client)
         if own is not None and own.status is Status.RUNNING:
-            await self._end_without_client(own)
+            await self._end_without_client(own, left=left)
 
-    async def _end_without_client(self, session: Session) -> None:
-        """End a session whose instance is gone, unless it may run without it and its worker says that it does."""
-        without = session.daemon or session.worker_managed or session.wait_for is None
+    async def _end_without_client(self, session: Session, *, left: bool) -> None:
+        """
+        End a session whose instance is not there, unless it may run without it and its worker says that it does.
+
+        That of a start which waited for nothing may still be to come, unless it has ``left``.
+
+        """
+        without = session.daemon or session.worker_managed or (session.wait_for is None and not left)
         if without and not await self._is_over(session):
             return
         if session.record.get("app_type") == _KEEPS_LOGS:
