@@ -21,10 +21,12 @@ pytestmark = pytest.mark.browser
 
 
 @asynccontextmanager
-async def _running(server: Any, source: str, manifest: Any = None) -> AsyncIterator[tuple[Any, Any, dict[str, Any]]]:
+async def _running(
+    server: Any, source: str, manifest: Any = None, files: Any = None
+) -> AsyncIterator[tuple[Any, Any, dict[str, Any]]]:
     """Install and start an app; yield its service, the apps service and the session."""
     apps = await server.get_service("public/server-apps")
-    installed = await apps.install(source=source, manifest=manifest)
+    installed = await apps.install(source=source, manifest=manifest, files=files)
     session = await apps.start(installed["id"])
     try:
         yield await server.get_service(session["service_id"]), apps, session
@@ -48,6 +50,28 @@ async def test_web_worker(connect_user: ConnectUser) -> None:
         assert {file["name"] for file in await apps.list_files(session["app_id"])} == {"index.html", "main.js"}
 
 
+async def test_files_of_an_app(connect_user: ConnectUser) -> None:
+    """A script imports others and requires scripts; what is edited and committed is what runs next."""
+    script = """
+    import {double} from "./lib/double.js";
+    await api.export({config: {visibility: "public"}, run: (x) => [double(x), library, config.requirements]});
+    """
+    files = [
+        {"name": "lib/double.js", "content": "export const double = (x) => 2 * x;"},
+        {"name": "lib/library.js", "content": "var library = 'loaded';"},
+    ]
+    manifest = {"name": "Files", "type": "web-worker", "entry_point": "main.js", "requirements": ["lib/library.js"]}
+    server = await connect_user()
+    async with _running(server, script, manifest, files) as (service, apps, session):
+        assert await service.run(2) == [4, "loaded", ["lib/library.js"]]
+    app_id = session["app_id"]
+    await apps.edit_file(app_id, "main.js", script.replace("double(x)", "-double(x)"))
+    await apps.commit_app(app_id)
+    service = await server.get_service(f"default@{app_id}")
+    assert (await service.run(2))[0] == -4
+    await apps.uninstall(app_id)
+
+
 async def test_window(connect_user: ConnectUser) -> None:
     async with _running(await connect_user(), documented_source('"Painter"')) as (service, apps, session):
         assert await service.paint("red") == [255, 0, 0, 255]
@@ -59,7 +83,7 @@ async def test_page(connect_user: ConnectUser, type_: str | None) -> None:
     manifest = type_ and {"type": type_, "name": "Echo"}
     async with _running(await connect_user(), documented_source("Echo"), manifest) as (service, _, session):
         assert await service.echo([1, "ü"]) == ["Echo" if type_ else "Raw HTML App", [1, "ü"]]
-        assert session["app_type"] == type_ or "window"
+        assert session["app_type"] == (type_ or "window")
 
 
 async def test_plugin(connect_user: ConnectUser) -> None:

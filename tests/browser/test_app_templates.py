@@ -142,7 +142,7 @@ async def test_what_apps_write_later(cluster: RunningCluster, connect: Connect, 
 async def test_a_connection_that_breaks(
     cluster: RunningCluster, connect: Connect, browser: Browser, type_: str
 ) -> None:
-    """It is made again by the client library, as the same client, and the service is there again."""
+    """It is made again by the client library, as the same client, and the service is there again; or another one."""
     token = cluster.user_token()
     server = await connect(token=token)
     script = """
@@ -150,6 +150,7 @@ async def test_a_connection_that_breaks(
       constructor() { this.config = {visibility: "public"}; this.set_up = 0; }
       setup() { this.set_up += 1; }
       state() { return this.set_up; }
+      async export_again() { await api.export({config: this.config, state: () => "another", drop: () => 0}); }
       drop() { setTimeout(() => api.rpc._connection._websocket.close(4000, "test"), 0); }
     }
     api.export(new Plugin());
@@ -164,6 +165,9 @@ async def test_a_connection_that_breaks(
                 await app.page.wait_for_timeout(20)
         service = await server.get_service(f"{app.client_id}:default")
         assert await service.state() >= 1
+        await service.export_again()
+        service = await server.get_service(f"{app.client_id}:default")
+        assert await service.state() == "another"
         assert app.errors == []
 
 
