@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypha_rpc import connect_to_server
 from hypha_rpc.rpc import RemoteException
@@ -158,3 +160,32 @@ async def test_manifests_are_validated(connect_user: ConnectUser) -> None:
         "'headers' of 'one' in 'a2aAgents' must be a map", "'two' in 'a2aAgents' is missing 'url'",
     ]  # fmt: skip
     assert checked["warnings"] == ["The url of 'one' in 'a2aAgents' is no http address"]
+
+
+async def test_an_app_has_no_rights_of_its_installer_elsewhere(connect_user: ConnectUser) -> None:
+    installer, friend = await connect_user(), await connect_user()
+    apps = await installer.get_service("public/server-apps")
+    artifacts, friends = [await server.get_service("public/artifact-manager") for server in (installer, friend)]
+    user_id = installer.config.user["id"]
+    letter = await friends.create(
+        alias="letter", manifest={"name": "Letter"}, config={"permissions": {user_id: "rw"}}
+    )  # fmt: skip
+    own = await artifacts.create(alias="diary", manifest={"name": "Diary"})
+    assert (await artifacts.read(letter["id"]))["manifest"] == {"name": "Letter"}
+
+    async def serve(client: Any, config: Any) -> None:
+        manager = await client.get_service("public/artifact-manager")
+
+        async def read(artifact_id: str) -> str:
+            return str((await manager.read(artifact_id))["manifest"]["name"])
+
+        await client.register_service({"id": "default", "read": read})
+
+    async with app_worker(installer, behaviour=serve):
+        await apps.install("x", MANIFEST, "nosy")
+        session = await apps.start("nosy")
+        service = await installer.get_service(session["service_id"])
+        assert await service.read(own["id"]) == "Diary"
+        with pytest.raises(RemoteException, match="does not have permission 'read'"):
+            await service.read(letter["id"])
+        await apps.stop(session["id"])

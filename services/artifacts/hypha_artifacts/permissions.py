@@ -89,7 +89,7 @@ def holds(actor: Actor, needed: Permission, workspace: str) -> bool:
 def names(actor: Actor) -> Iterator[str]:
     """Yield the keys of a permission map that stand for an actor, in the order in which they are asked."""
     principal: Principal = actor.principal
-    known = [name for name in (principal.id, principal.parent, principal.email) if name]
+    known = actor.own_names
     yield f"{actor.workspace}/*"
     if not principal.is_anonymous:
         yield f"{actor.workspace}/@"

@@ -40,7 +40,7 @@ def in_collection(parent: Artifact, actor: Actor, columns: Columns, bindings: Bi
     field = recipient_field(parent, actor)
     if field is None:
         return []
-    email = actor.principal.email
+    email = actor.email
     return [f"{columns.manifest} @> {bindings.json({field: email})}" if email else "false"]
 
 
@@ -100,7 +100,7 @@ def _granted(config: str, actor: Actor, bindings: Bindings) -> str:
 
 def _addressed(actor: Actor, columns: Columns, bindings: Bindings) -> str:
     """Return whether an inbox, the parent of an artifact, would show it to somebody."""
-    email = actor.principal.email
+    email = actor.email
     if not email:
         return "false"
     field = "SELECT i.config ->> 'recipient_field' FROM artifacts i WHERE i.id = a.parent_id"

@@ -87,7 +87,7 @@ def is_recipient(artifact: Artifact, actor: Actor) -> bool:
     config = {} if artifact.parent is None else artifact.parent.config
     if config.get("private_children") is not True or config.get("recipient_can_delete") is not True:
         return False
-    field, email = config.get("recipient_field"), actor.principal.email
+    field, email = config.get("recipient_field"), actor.email
     return isinstance(field, str) and bool(email) and artifact.manifest.get(field) == email
 
 
