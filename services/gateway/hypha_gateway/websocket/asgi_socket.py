@@ -2,35 +2,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
-import structlog
 from hypercorn.asyncio.task_group import _handle
 from hypercorn.protocol.events import Body, Data, EndBody, Event, Request, Response, StreamClosed
 from hypercorn.protocol.ws_stream import Handshake
 from hypercorn.utils import build_and_validate_headers
 from websockets.utils import accept_key
 
+from .asgi_inbox import AsgiInbox
+from .asgi_writer import FrameWriter
 from .events import GONE_AFTER_S, PROBE_AFTER_S
-from .frames import FrameReader, Opcode, ProtocolError, close_payload, frame_head
+from .frames import FrameReader, Opcode, ProtocolError, close_payload
 
 __all__ = ["MAX_MESSAGE", "AsgiSocket"]
 
-log = structlog.get_logger(__name__)
-
 MAX_MESSAGE = "hypha.max_message_bytes"  # key of the connection's state
 _ABORT = "hypha.abort"
-_AHEAD_BYTES = 1024 * 1024  # of messages that the application has not taken yet
-_PIECE_BYTES = 256 * 1024  # of a long message: a slow reader of it is seen to make progress
-_STALLED_S = 30.0
 _CLOSE_TIMEOUT_S = 3.0
 _TICK_S = 10.0
-
-Messages = deque[tuple[dict[str, Any], int]]
 
 
 class AsgiSocket:
@@ -66,11 +59,8 @@ class AsgiSocket:
         self._key = ""
         self._reader = FrameReader(max_bytes=0)
         self._abort: Callable[[], None] = _nothing
-        self._messages: Messages = deque()
-        self._queued = 0
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._writing = asyncio.Lock()
+        self._inbox = AsgiInbox()
+        self._writer = FrameWriter(send, stream_id, lambda: self._abort())
         self._peer_closed = asyncio.Event()
         self._ended = False  # the connection has
         self._discarding = False
@@ -123,8 +113,8 @@ class AsgiSocket:
             "subprotocols": handshake.subprotocols or [],
             "extensions": {"websocket.http.response": {}},
         }
-        self._put({"type": "websocket.connect"}, 0)
-        self._task_group.spawn(_handle, self._app, self._config, scope, self._receive, self._send, None, None)
+        self._inbox.put({"type": "websocket.connect"})
+        self._task_group.spawn(_handle, self._app, self._config, scope, self._inbox.get, self._send, None, None)
 
     async def _feed(self, data: bytes) -> None:
         """Take bytes in; returns when there is room for more."""
@@ -138,8 +128,8 @@ class AsgiSocket:
                 await self._closed_by_peer(payload)
                 return
             if opcode is Opcode.PING:
-                if not self._writing.locked():  # whoever does not read needs no more answers
-                    await self._write(Opcode.PONG, payload)
+                if not self._writer.is_busy:  # whoever does not read needs no more answers
+                    await self._writer.frame(Opcode.PONG, payload)
             elif self._state is _CONNECTED and opcode in (Opcode.TEXT, Opcode.BINARY):
                 try:
                     await self._take(opcode, payload)
@@ -149,17 +139,15 @@ class AsgiSocket:
 
     async def _take(self, opcode: Opcode, payload: bytes) -> None:
         value = {"text": payload.decode()} if opcode is Opcode.TEXT else {"bytes": payload}
-        self._put({"type": "websocket.receive", **value}, len(payload))
-        while self._queued > _AHEAD_BYTES and not self._ended:
-            self._room.clear()
-            await self._room.wait()
+        self._inbox.put({"type": "websocket.receive", **value}, len(payload))
+        await self._inbox.room()
 
     async def _closed_by_peer(self, payload: bytes) -> None:
         self._peer_closed.set()
         self._discarding = True
         if self._state is _CONNECTED:
             code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
-            await self._write(Opcode.CLOSE, payload[:2])
+            await self._writer.frame(Opcode.CLOSE, payload[:2])
             self._state = _CLOSED
             self._put_end(code, payload[2:].decode("utf-8", "replace"))
         await self._send_event(StreamClosed(stream_id=self._stream_id))
@@ -170,20 +158,11 @@ class AsgiSocket:
         self._reader = FrameReader(max_bytes=0)
         if self._state is _CONNECTED:
             self._state = _CLOSED
-            await self._write(Opcode.CLOSE, close_payload(error.code, error.reason))
+            await self._writer.frame(Opcode.CLOSE, close_payload(error.code, error.reason))
             self._put_end(error.code, error.reason)
             asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, self._abort)
 
     # What the application calls.
-
-    async def _receive(self) -> dict[str, Any]:
-        while not self._messages:
-            self._news.clear()
-            await self._news.wait()
-        message, size = self._messages.popleft()
-        self._queued -= size
-        self._room.set()
-        return message
 
     async def _send(self, message: Mapping[str, Any] | None) -> None:
         if message is None:
@@ -195,13 +174,13 @@ class AsgiSocket:
         if kind == "websocket.accept" and self._state is _HANDSHAKE:
             await self._accept(message)
         elif kind == "websocket.send" and self._state is _CONNECTED:
-            await self._write_message(message)
+            await self._writer.message(message)
         elif kind == "websocket.close" and self._state is _HANDSHAKE:
             await self._answer_empty(403)
         elif kind == "websocket.close" and self._state is _CONNECTED:
             self._state = _CLOSED
             payload = close_payload(int(message.get("code") or 1000), str(message.get("reason") or ""))
-            await self._write(Opcode.CLOSE, payload)
+            await self._writer.frame(Opcode.CLOSE, payload)
         elif kind == "websocket.http.response.start" and self._state is _HANDSHAKE:
             self._refusal = dict(message)
         elif kind == "websocket.http.response.body" and self._refusal:
@@ -209,14 +188,12 @@ class AsgiSocket:
 
     async def _finish(self) -> None:
         """The application has come to its end."""
-        self._messages.clear()
-        self._queued = 0
-        self._room.set()
+        self._inbox.clear()
         if self._state is _HANDSHAKE:
             await self._answer_empty(500)
         elif self._state is _CONNECTED:
             self._state = _CLOSED
-            await self._write(Opcode.CLOSE, close_payload(1011, ""))
+            await self._writer.frame(Opcode.CLOSE, close_payload(1011, ""))
         if self._key and self._state is _CLOSED and not self._ended:
             with suppress(TimeoutError):  # closing at once might take the last words from the peer
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S):
@@ -257,35 +234,8 @@ class AsgiSocket:
         await self._send_event(Response(stream_id=self._stream_id, status_code=status, headers=headers))
         await self._send_event(EndBody(stream_id=self._stream_id))
 
-    # Frames.
-
-    async def _write_message(self, message: Mapping[str, Any]) -> None:
-        text, data = message.get("text"), message.get("bytes")
-        opcode, payload = (Opcode.BINARY, bytes(data)) if data is not None else (Opcode.TEXT, str(text).encode())
-        if len(payload) <= _PIECE_BYTES:
-            await self._write(opcode, payload)
-            return
-        for piece, kind, last in _fragments(opcode, payload):
-            await self._write(kind, piece, last=last)
-
-    async def _write(self, opcode: Opcode, payload: bytes, *, last: bool = True) -> None:
-        head = frame_head(opcode, len(payload))
-        if not last:
-            head = bytes((head[0] & 0x7F,)) + head[1:]
-        try:
-            async with asyncio.timeout(_STALLED_S), self._writing:
-                await self._send_event(Data(stream_id=self._stream_id, data=head + payload))
-        except TimeoutError:
-            log.info("slow_client_closed", client=self._client)
-            self._abort()
-
-    def _put(self, message: dict[str, Any], size: int) -> None:
-        self._messages.append((message, size))
-        self._queued += size
-        self._news.set()
-
     def _put_end(self, code: int, reason: str) -> None:
-        self._put({"type": "websocket.disconnect", "code": code, "reason": reason}, 0)
+        self._inbox.put({"type": "websocket.disconnect", "code": code, "reason": reason})
 
     def _end(self, code: int) -> None:
         """The connection has ended."""
@@ -293,7 +243,7 @@ class AsgiSocket:
             return
         self._ended = True
         self._peer_closed.set()
-        self._room.set()
+        self._inbox.close()
         if self._timer is not None:
             self._timer.cancel()
         self._put_end(code, "")
@@ -302,21 +252,15 @@ class AsgiSocket:
         """Ask a silent peer for a sign of life, and end it where none comes."""
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
         silent_s = time.monotonic() - self._last_heard
-        if self._queued > _AHEAD_BYTES:
+        if self._inbox.is_full:
             self._last_heard = time.monotonic()  # we do not read what it sends
         elif silent_s > GONE_AFTER_S:
             self._abort()
-        elif silent_s > PROBE_AFTER_S and not self._writing.locked():
-            self._pinging = asyncio.get_running_loop().create_task(self._write(Opcode.PING, b""))
+        elif silent_s > PROBE_AFTER_S and not self._writer.is_busy:
+            self._pinging = asyncio.get_running_loop().create_task(self._writer.frame(Opcode.PING, b""))
 
 
 _HANDSHAKE, _CONNECTED, _REFUSING, _CLOSED = "handshake", "connected", "refusing", "closed"
-
-
-def _fragments(opcode: Opcode, payload: bytes) -> Iterator[tuple[bytes, Opcode, bool]]:
-    for start in range(0, len(payload), _PIECE_BYTES):
-        end = start + _PIECE_BYTES
-        yield payload[start:end], opcode if start == 0 else Opcode.CONTINUATION, end >= len(payload)
 
 
 def _nothing() -> None:
