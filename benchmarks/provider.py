@@ -11,15 +11,16 @@ from hypha_rpc import connect_to_server
 
 from .command import run
 
-__all__ = ["SERVICE_ID", "Provider"]
+__all__ = ["SERVICE_ID", "WEB_SERVICE_ID", "Provider"]
 
 SERVICE_ID = "bench"
+WEB_SERVICE_ID = "bench-web"
 ARRAY_BYTES = 10_000_000
 
 
 class Provider:
     """
-    A process of its own that offers the service the benchmarks call.
+    A process of its own that offers what the benchmarks call: a service, and a web application.
 
     It ends when its standard input does, so it cannot outlive the benchmark that started it.
 
@@ -91,9 +92,25 @@ def service() -> dict[str, Any]:
     }
 
 
+async def answer(args: dict[str, Any]) -> None:
+    """Answer as a bare ASGI application: ``3`` to a request, and to a websocket what it sends."""
+    receive, send = args["receive"], args["send"]
+    if args["scope"]["type"] == "http":
+        headers = [[b"content-type", b"text/plain"], [b"content-length", b"1"]]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"3"})
+        return
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] != "websocket.disconnect":
+        if event["type"] == "websocket.receive":
+            await send({**event, "type": "websocket.send"})
+
+
 async def main(url: str) -> None:
     server = await connect_to_server({"server_url": url})
     info = await server.register_service(service())
+    web = {"id": WEB_SERVICE_ID, "type": "asgi", "config": {"visibility": "public"}, "serve": answer}
+    await server.register_service(web)
     token = await server.generate_token({"permission": "read_write", "expires_in": 3600})
     announced = {"workspace": server.config.workspace, "token": token, "service_id": info["id"]}
     sys.stdout.write(json.dumps(announced) + "\n")
