@@ -176,7 +176,7 @@ class Browsers:
                 if known:  # Playwright's own process may have ended since it was last needed
                     continue
                 log.warning("browser_not_started", error=str(error)[:2000])
-                raise WorkerNotAvailableError(f"Chromium does not start: {_first_line(error)}") from None
+                raise WorkerNotAvailableError(f"Chromium does not start: {_why_not_started(error)}") from None
             return _Running(browser, mark)
 
     def _size(self, running: _Running) -> int:
@@ -243,6 +243,12 @@ def _read_end_of(manager: Any) -> None:
         ended = getattr(getattr(getattr(manager, name, None), "_transport", None), "on_error_future", None)
         if isinstance(ended, asyncio.Future):
             ended.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def _why_not_started(error: BaseException) -> str:
+    if "sandbox" in str(error).lower() and "--no-sandbox" not in str(error).partition("Call log")[0]:
+        return "its sandbox cannot be used here, as in most containers: set HYPHA_IN_DOCKER=true to do without"
+    return _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

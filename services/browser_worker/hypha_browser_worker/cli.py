@@ -6,16 +6,19 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import uvloop
 
+from hypha.workers.base import WorkerError
+from hypha.workers.command_line import VARIABLES, Place, add_place_flags
 from hypha_common.cli import add_settings, given_flags, print_effective, spread_lists
 from hypha_common.errors import HyphaError
+from hypha_common.ids import new_id
 from hypha_common.settings import Settings, unknown_environment
 from hypha_common.version import __version__
 
 from .chromium import find_chromium
-from .place import VARIABLES, Place, add_place_flags, is_verbose
 
 __all__ = ["main"]
 
@@ -34,18 +37,28 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         for sentence in unknown_environment(os.environ, known=VARIABLES):
             print(f"{_PROGRAM}: warning: {sentence}", file=sys.stderr)
         settings = Settings.load(given_flags(parsed), file=parsed.config)
-        if is_verbose(parsed, os.environ):
-            settings = settings.replace(log_level="INFO")
         if parsed.command == "check-config":
             print_effective(settings, _ROLE, sys.stdout)
-        place = Place.of(parsed, os.environ)
+        place = _place(parsed)
+        if place.verbose:
+            settings = settings.replace(log_level="INFO")
         executable = find_chromium(settings)
         if parsed.command == "serve":
             _serve(settings, place, executable)
-    except HyphaError as error:
+    except (HyphaError, WorkerError) as error:
         print(f"{_PROGRAM}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _place(parsed: argparse.Namespace) -> Place:
+    place = Place.of(parsed, os.environ)
+    return replace(
+        place,
+        service_id=place.service_id or _ROLE,
+        # Another one for each start: what ran in a worker that is gone must not be looked for in the next.
+        client_id=place.client_id or f"{_ROLE}-{new_id()}",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

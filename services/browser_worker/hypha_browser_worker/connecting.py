@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 if TYPE_CHECKING:
-    from .place import Place
+    from hypha.workers.command_line import Place
 
 __all__ = ["connect", "disconnect"]
 
@@ -35,16 +35,13 @@ async def connect(place: Place) -> Any:
     # Imported late: it configures logging where nobody has, and takes a while.
     from hypha_rpc import connect_to_server
 
-    options = {
-        "server_url": place.server_url,
-        "workspace": place.workspace,
-        "client_id": place.client_id,
-        "token": place.token or None,
-        "method_timeout": _METHOD_TIMEOUT_S,
-        "logger": _CLIENT_LOG,
-        "ssl": False if place.disable_ssl else None,
-    }
-    return await connect_to_server({name: value for name, value in options.items() if value is not None})
+    _CLIENT_LOG.disabled = True  # whoever calls tells what fails, once
+    try:
+        return await connect_to_server(
+            {**place.connection(), "method_timeout": _METHOD_TIMEOUT_S, "logger": _CLIENT_LOG}
+        )
+    finally:
+        _CLIENT_LOG.disabled = False
 
 
 async def disconnect(server: Any) -> None:

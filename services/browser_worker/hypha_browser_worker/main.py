@@ -7,20 +7,22 @@ from typing import Any
 
 import structlog
 
+from hypha.workers.command_line import Place
 from hypha_common.errors import ConfigurationError, Unavailable
 from hypha_common.settings import Settings
 from hypha_common.telemetry import serve_status
 
 from .chromium import may_sandbox
 from .connecting import connect, disconnect
-from .place import Place
 from .worker import BrowserWorker
 
 __all__ = ["run"]
 
 log = structlog.get_logger(__name__)
 
-_RETRY_S = 0.2
+_FIRST_RETRY_S = 0.1  # beside it in a cluster, its gateway is up in a moment
+_LAST_RETRY_S = 5.0
+_TOLD_FROM_S = 1.0
 _WATCH_S = 0.5
 
 
@@ -61,17 +63,18 @@ class WorkerProcess:
     async def _connect(self) -> Any:
         from websockets.exceptions import WebSocketException
 
-        told = ""
+        told, delay_s = "", _FIRST_RETRY_S
         while True:
             try:
                 return await connect(self._place)
             except ConnectionAbortedError as error:
                 raise ConfigurationError(f"The server refused the browser worker: {error}") from None
             except (OSError, TimeoutError, WebSocketException) as error:
-                if str(error) != told:  # once, not at every attempt
+                if delay_s > _TOLD_FROM_S and str(error) != told:  # once, not at every attempt
                     told = str(error)
-                    log.info("gateway_not_reached", error=told)
-            await asyncio.sleep(_RETRY_S)
+                    log.warning("gateway_not_reached", server_url=self._place.server_url, error=told)
+            await asyncio.sleep(delay_s)
+            delay_s = min(1.2 * delay_s, _LAST_RETRY_S)
 
 
 async def run(settings: Settings, place: Place, executable: str | None, stop: asyncio.Event) -> None:

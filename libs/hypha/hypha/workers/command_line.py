@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import WorkerError
@@ -19,19 +20,20 @@ from .errors import WorkerError
 if TYPE_CHECKING:
     from .base import BaseWorker
 
-__all__ = ["Place", "add_place_flags", "run_worker"]
+__all__ = ["VARIABLES", "Place", "add_place_flags", "run_worker"]
 
 logger = logging.getLogger(__name__)
 
 _HELP = {
     "server_url": "address of the server",
     "workspace": "workspace to work in; the token's own by default",
-    "token": "token to connect with; better in HYPHA_TOKEN: process lists show flags",
+    "token": "token to connect with; better in HYPHA_TOKEN, or a file (HYPHA_TOKEN_FILE): process lists show flags",
     "service_id": "id of the worker's service",
     "visibility": "protected: apps of this workspace (default); public: of all workspaces",
     "client_id": "client id of the worker",
 }
 _SWITCHES = {"disable_ssl": "accept whatever certificate the server has", "verbose": "log more"}
+VARIABLES = frozenset(f"HYPHA_{name.upper()}" for name in (*_HELP, *_SWITCHES))
 _VISIBILITIES = ("protected", "public")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _RETRY_S = 2.0
@@ -58,7 +60,7 @@ class Place:
         place = cls(
             server_url=given["server_url"].rstrip("/"),
             workspace=given["workspace"],
-            token=given["token"],
+            token=given["token"] or _from_file(environ.get("HYPHA_TOKEN_FILE", "")),
             service_id=given["service_id"],
             visibility=given["visibility"] or _VISIBILITIES[0],
             client_id=given["client_id"],
@@ -80,6 +82,13 @@ class Place:
 
 def _given(parsed: argparse.Namespace, environ: Mapping[str, str], name: str) -> str:
     return str(getattr(parsed, name) or environ.get(f"HYPHA_{name.upper()}") or "").strip()
+
+
+def _from_file(path: str) -> str:
+    try:
+        return Path(path).read_text().strip() if path else ""
+    except OSError as error:
+        raise WorkerError(f"HYPHA_TOKEN_FILE: {path} cannot be read: {error.strerror}") from None
 
 
 def add_place_flags(parser: argparse.ArgumentParser) -> None:
