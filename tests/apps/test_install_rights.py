@@ -189,3 +189,21 @@ async def test_an_app_has_no_rights_of_its_installer_elsewhere(connect_user: Con
         with pytest.raises(RemoteException, match="does not have permission 'read'"):
             await service.read(letter["id"])
         await apps.stop(session["id"])
+
+
+async def test_everybody_may_read_apps_that_are_installed_in_public(
+    connect_user: ConnectUser, apps_cluster: RunningCluster
+) -> None:
+    root = await connect_user(token=apps_cluster.root_token)
+    token = await root.generate_token({"workspace": "public", "permission": "admin"})
+    root = await connect_user(token=token, workspace="public")
+    apps = await root.get_service("public/server-apps")
+    async with app_worker(root, "public-type", service_id="public-worker") as worker:
+        await apps.install("x", {**MANIFEST, "type": "public-type"}, "of-the-server")
+        assert worker.started == worker.stopped
+    artifacts = await (await connect_user()).get_service("public/artifact-manager")
+    assert (await artifacts.read("public/of-the-server"))["manifest"]["name"] == "Greeter"
+    with pytest.raises(RemoteException, match="PermissionError"):
+        await artifacts.edit("public/of-the-server", manifest={"name": "Mine"}, stage=True)
+    await apps.uninstall("of-the-server")
+    assert "of-the-server" not in [app["id"] for app in await apps.list_apps()]
