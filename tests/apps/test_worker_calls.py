@@ -48,6 +48,10 @@ async def test_a_worker_that_does_not_answer_is_passed_over(
             began = time.monotonic()
             assert [worker["id"] for worker in await apps.list_workers("custom")] == [session["worker_id"]]
             assert time.monotonic() - began < 4  # the silent one is left alone for a while, at this replica at least
+            silent = await server.get_service_info("a-silent")
+            await apps.edit_worker(silent["id"].partition("@")[0], disabled=True)
+            with pytest.raises(RemoteException, match="is disabled"):
+                await apps.start("app", worker_id=silent["id"].partition("@")[0])
     finally:
         os.kill(pid, signal.SIGKILL)
 

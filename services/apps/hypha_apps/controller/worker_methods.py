@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from hypha_apps.workers import worker_address
-from hypha_common.errors import HyphaError, NotFound
+from hypha_common.errors import HyphaError
 from hypha_common.ids import PUBLIC_WORKSPACE, Address
 from hypha_common.principal import Permission, authorize
 from hypha_common.rpc.caller import Caller
@@ -13,6 +14,7 @@ from hypha_common.rpc.service import rpc_method
 
 if TYPE_CHECKING:
     from hypha_apps.core import Core
+    from hypha_apps.session import Session
     from hypha_apps.stopping import Stopper
     from hypha_common.ids import ServiceId
 
@@ -71,21 +73,25 @@ class WorkerMethods:
             return
         workers = self._core.workers
         if disabled:
-            await workers.get(worker)
+            await workers.check_registered(worker)
             await workers.disabled.disable(workspace, worker.full)
             await self._stop_sessions(worker, workspace)
         elif not await workers.disabled.enable(workspace, worker.full):
-            await workers.get(worker)
+            await workers.check_registered(worker)
         log.info("worker_edited", worker=worker.full, workspace=workspace, disabled=disabled, user=context.principal.id)
 
     async def _stop_sessions(self, worker: ServiceId, workspace: str) -> None:
         """Stop what runs there: apps of all workspaces where the worker's own says so, else those of ``workspace``."""
-        for session in await self._core.sessions.of_worker(Address(worker.workspace, worker.client)):
-            if session.worker_id != worker.full or workspace not in (worker.workspace, session.workspace):
-                continue
-            try:
-                await self._stopper.stop(session.workspace, session.client_id, reason="its worker was disabled")
-            except NotFound:
-                log.info("session_ended_meanwhile", session=session.id)
-            except HyphaError as error:  # one that cannot be stopped must not keep the others
-                log.warning("session_not_stopped", session=session.id, error=str(error))
+        sessions = await self._core.sessions.of_worker(Address(worker.workspace, worker.client))
+        concerned = [
+            session
+            for session in sessions
+            if session.worker_id == worker.full and workspace in (worker.workspace, session.workspace)
+        ]
+        await asyncio.gather(*(self._stop(session) for session in concerned))
+
+    async def _stop(self, session: Session) -> None:
+        try:
+            await self._stopper.stop_quietly(session, reason="its worker was disabled")
+        except HyphaError as error:  # one that cannot be stopped must not keep the others
+            log.warning("session_not_stopped", session=session.id, error=str(error))

@@ -13,6 +13,7 @@ _SESSIONS = """
     SELECT worker, count(*) AS sessions FROM app_sessions
     WHERE worker = ANY($1::text[]) AND status IN ('starting', 'running') GROUP BY worker
 """
+_MESSAGES = "SELECT client_id, load FROM app_sessions WHERE workspace = $1 AND client_id = ANY($2::text[])"
 
 
 class WorkerLoads:
@@ -33,11 +34,9 @@ class WorkerLoads:
         for shard in self._database.all():
             for row in await shard.fetch(_SESSIONS, [str(worker) for worker in found]):
                 sessions[row["worker"]] = sessions.get(row["worker"], 0) + row["sessions"]
-        messages = {worker: await self._messages(worker) for worker in found}
-        return {worker: (messages[worker], sessions.get(str(worker), 0)) for worker in found}
-
-    async def _messages(self, worker: Address) -> float:
-        load = await self._database.for_workspace(worker.workspace).fetchval(
-            "SELECT load FROM app_sessions WHERE workspace = $1 AND client_id = $2", worker.workspace, worker.client
-        )
-        return float(load or 0.0)
+        messages: dict[str, float] = {}
+        for workspace in {worker.workspace for worker in found}:
+            clients = [worker.client for worker in found if worker.workspace == workspace]
+            for row in await self._database.for_workspace(workspace).fetch(_MESSAGES, workspace, clients):
+                messages[f"{workspace}/{row['client_id']}"] = float(row["load"])
+        return {worker: (messages.get(str(worker), 0.0), sessions.get(str(worker), 0)) for worker in found}

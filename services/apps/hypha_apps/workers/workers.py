@@ -75,6 +75,11 @@ class Workers:
             raise _not_available(service_id)
         return worker
 
+    async def check_registered(self, service_id: ServiceId) -> None:
+        """Raise NotFound unless there is a worker of this id, whether or not it answers."""
+        if await self._registrations.get(service_id) is None:
+            raise _not_available(service_id)
+
     async def _named(self, workspace: str, app_type: str, worker_id: str) -> Worker:
         wanted = worker_address(worker_id, workspace)
         registration = await self._registrations.get(wanted)
