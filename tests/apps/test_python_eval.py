@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from hypha_rpc.rpc import RemoteException
 
@@ -122,14 +124,25 @@ async def test_a_draft_is_run_where_that_is_asked_for(server: Any) -> None:
     assert await contents(apps, committed, "stdout") == ["committed"]
 
 
-async def test_a_worker_of_the_command_line(apps_cluster: RunningCluster, connect_user: ConnectUser) -> None:
-    server = await connect_user("command-line")
+def lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_worker_of_the_command_line(
+    apps_cluster: RunningCluster, connect_user: ConnectUser, ending: signal.Signals
+) -> None:
+    user = f"command-line-{ending.name.lower()}"
+    server = await connect_user(user)
     apps = await server.get_service("public/server-apps")
     await create_script(server, "adder", _SERVICE)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "hypha.workers.python_eval", f"--server-url={apps_cluster.url}",
         "--service-id=scripts", "--client-id=worker-1", f"--workspace={server.config.workspace}",
-        env={"HYPHA_TOKEN": apps_cluster.user_token("command-line"), "PATH": "/usr/bin:/bin"},
+        env={"HYPHA_TOKEN": apps_cluster.user_token(user), "PATH": "/usr/bin:/bin"},
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -139,8 +152,13 @@ async def test_a_worker_of_the_command_line(apps_cluster: RunningCluster, connec
         session = await apps.start("adder")
         assert session["worker_id"] == f"{server.config.workspace}/worker-1:scripts"
         assert await (await server.get_service("default@adder")).add(3, 4) == 7
-        process.terminate()
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        scripts = psutil.Process(process.pid).children(recursive=True)
+        assert len(scripts) == 2  # and its supervisor
+        process.send_signal(ending)
+        assert await asyncio.wait_for(process.wait(), 30) == (0 if ending is signal.SIGTERM else -ending)
+        async with asyncio.timeout(10):
+            while any(lives(one) for one in scripts):
+                await asyncio.sleep(0.05)
         async with asyncio.timeout(40):
             while await apps.list_running():
                 await asyncio.sleep(0.2)
