@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -213,4 +214,49 @@ async def test_gateway_of_a_worker_is_killed(start_cluster: StartCluster) -> Non
 
         await until(ended, within_s=40)
         assert (await apps.get_session_info(session["id"]))["reason"] == f"its worker {session['worker_id']} is gone"
+        assert await is_refused(cluster.url, worker.configs[session["id"]])
+
+
+async def test_database_that_is_killed_ends_nothing(start_cluster: StartCluster) -> None:
+    """Who is connected is forgotten for some seconds, but not by the bus."""
+    cluster = start_cluster(*FLAGS, storage=True, environ={"HYPHA_WORKER_GRACE_PERIOD": "1"})
+    async with connected(cluster, "keeper") as server, app_worker(server) as worker:
+        apps = await server.get_service("public/server-apps")
+        await create_app(server, "kept")
+        session = await apps.start("kept")
+        psutil.Process(cluster.pids["postgres"][0]).kill()
+
+        async def answers() -> bool:
+            try:
+                return bool((await apps.get_session_info(session["id"]))["status"])
+            except RemoteException:
+                return False
+
+        await until(answers, within_s=40)
+        await asyncio.sleep(8)  # longer than between two comparisons and the grace period
+        assert [one["id"] for one in await apps.list_running()] == [session["id"]]
+        assert worker.stopped == []
+        assert await (await server.get_service(session["service_id"])).hello("Ada") == "hello Ada"
+
+
+async def test_cluster_that_starts_again_ends_what_ran(start_cluster: StartCluster, tmp_path: Path) -> None:
+    """Its worker and its instance are gone with it."""
+    options: dict[str, Any] = {"storage": True, "data_dir": tmp_path / "data"}
+    cluster = start_cluster(*FLAGS, **options)
+    async with connected(cluster, "restarter") as server, app_worker(server) as worker:
+        apps = await server.get_service("public/server-apps")
+        await create_app(server, "gone")
+        session = await apps.start("gone")
+        worker.clients[session["id"]].rpc._connection._enable_reconnect = False
+        server.rpc._connection._enable_reconnect = False
+        cluster.stop()
+        worker.clients.clear()
+    cluster = start_cluster(*FLAGS, **options, environ={"HYPHA_WORKER_GRACE_PERIOD": "1"})
+    async with connected(cluster, "restarter") as server:
+        apps = await server.get_service("public/server-apps")
+
+        async def ended() -> bool:
+            return bool((await apps.get_session_info(session["id"]))["status"] == "stopped")
+
+        await until(ended)
         assert await is_refused(cluster.url, worker.configs[session["id"]])

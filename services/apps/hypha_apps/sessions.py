@@ -70,6 +70,10 @@ _RUN_ON = """
     UPDATE app_sessions SET status = 'running', reason = ''
     WHERE workspace = $1 AND client_id = $2 AND epoch = $3 AND status = 'stopping'
 """
+_LEAVE = """
+    UPDATE app_sessions SET owner = ''
+    WHERE workspace = $1 AND client_id = $2 AND epoch = $3 AND status = 'stopping' RETURNING *
+"""
 _END = """
     UPDATE app_sessions SET status = CASE WHEN failure IS NULL THEN 'stopped' ELSE 'failed' END, untold = $4,
         ended_at = now()
@@ -190,6 +194,10 @@ class Sessions:
     async def run_on(self, session: Session) -> None:
         """Take back :meth:`take_to_stop` of one that ran: its worker would not."""
         await self._of(session.workspace).execute(_RUN_ON, session.workspace, session.client_id, session.epoch)
+
+    async def leave(self, session: Session) -> None:
+        """Let whoever looks next do what ends it: we could not."""
+        await self._change(_LEAVE, session)
 
     async def end(self, session: Session, *, untold: bool = False) -> Session | None:
         """

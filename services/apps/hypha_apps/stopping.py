@@ -122,8 +122,9 @@ class Stopper:
             try:
                 await self._core.tokens.end(session.workspace, session.token_id)
             except HyphaError as error:
-                # It stays one that is being stopped, and when that takes too long somebody does it again.
+                # It stays one that is being stopped, and somebody does that again.
                 log.warning("token_not_ended", session=session.id, error=str(error))
+                await self._core.sessions.leave(session)
                 return session
         ended = await self._core.sessions.end(session, untold=untold and bool(session.worker_id))
         if ended is not None:
