@@ -298,3 +298,5 @@ async def test_abandoned_requests_leave_nothing_behind(cluster: RunningCluster, 
                     assert piece == b"hello"
                     break
             await left.acquire()
+        while "web_service_calls 0.0" not in (await http.get("/metrics")).text:
+            await asyncio.sleep(0.05)

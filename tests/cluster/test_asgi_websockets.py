@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -152,7 +155,7 @@ async def test_who_may_connect(two_gateways: RunningCluster) -> None:
             async with connect(f"{url}?a=1", **options) as socket:  # type: ignore[arg-type]
                 await socket.send("hello")
                 assert await socket.recv() == "hello"
-        async with connect(f"{url}?a=1&token={token}&b=2", origin="https://elsewhere.example"):  # type: ignore[arg-type]
+        async with connect(f"{url}?a=1&%74oken={token}&b=2", origin="https://elsewhere.example"):  # type: ignore[arg-type]
             pass
         strangers = two_gateways.user_token()
         for address, options in (
@@ -183,3 +186,78 @@ async def test_what_is_no_web_service(two_gateways: RunningCluster) -> None:
     functions = await refusal(f"{url}/public/apps/hypha-login/")
     assert (functions.status_code, "websockets" in functions.text) == (500, True)
     assert (await refusal(f"{url}/nothing/here")).status_code == 404
+
+
+_UPGRADE = (
+    "GET {path} HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: {version}\r\n\r\n"
+)
+
+
+async def raw(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    parts = urlsplit(url)
+    return await asyncio.open_connection(parts.hostname, parts.port)
+
+
+async def test_a_connection_that_has_served_http(shop: Served) -> None:
+    """Proxies keep connections and use them for anything."""
+    _, url = shop
+    path = urlsplit(url).path
+    reader, writer = await raw(url)
+    writer.write(f"GET {path}/ HTTP/1.1\r\nHost: hub\r\n\r\n".encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    await reader.readuntil(b'{"hello":"world"}')
+    writer.write(_UPGRADE.format(path=f"{path}/echo", version=13).encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    while not head.startswith(b"HTTP/"):  # what is left of the body
+        head = head[head.index(b"HTTP/") :] if b"HTTP/" in head else await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+    writer.write(b"\x81\x82\x00\x00\x00\x00hi")
+    assert await reader.readexactly(4) == b"\x81\x02hi"
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x81\x02hi", 1002),  # not masked
+        (b"\xc1\x82\x00\x00\x00\x00hi", 1002),  # compressed, which nobody has offered
+        (b"\x81\x82\x00\x00\x00\x00\xff\xfe", 1007),  # no UTF-8
+        (b"\x82\xff\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00", 1009),  # 1 GiB is announced
+    ],
+)
+async def test_frames_that_break_the_rules(two_gateways: RunningCluster, frame: bytes, code: int) -> None:
+    """They are answered with a reason, and the application is told of the end."""
+    async with serving(two_gateways.url, token=two_gateways.user_token()) as (app, path):
+        reader, writer = await raw(two_gateways.url)
+        writer.write(_UPGRADE.format(path=f"{path}/echo", version=13).encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        writer.write(frame)
+        answer = await reader.readexactly(4)
+        assert (answer[0], int.from_bytes(answer[2:4], "big")) == (0x88, code)
+        assert (await app.left.get()).startswith(f"{code} ")
+        writer.close()
+
+
+async def test_an_upgrade_that_is_none(two_gateways: RunningCluster) -> None:
+    reader, writer = await raw(two_gateways.url)
+    writer.write(_UPGRADE.format(path="/public/apps/no-such/", version=8).encode())
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")  # and the connection ends
+    writer.close()
+
+
+async def test_a_gateway_that_stops(start_cluster: Callable[..., RunningCluster]) -> None:
+    """Its websockets are told to connect again, where another gateway takes them; the application runs on."""
+    cluster = start_cluster("--gateways=2")
+    async with serving(cluster.url, token=cluster.user_token()) as (app, path):
+        urls = [f"{url.replace('http', 'ws', 1)}{path}/echo" for url in cluster.gateway_urls]
+        socket = await connect(urls[1])
+        await socket.send("hello")
+        assert await socket.recv() == "hello"
+        os.kill(cluster.pids["gateway"][1], signal.SIGTERM)
+        assert await closed(socket) == (1012, "Server is shutting down")
+        assert await app.left.get() == "1012 Server is shutting down"
+        async with connect(urls[0]) as again:
+            await again.send("hello")
+            assert await again.recv() == "hello"

@@ -166,6 +166,7 @@ class Registry:
     """Stands for the workspace service: what ``resolve`` and ``info`` answer."""
 
     def __init__(self) -> None:
+        self.answer = self.resolve  # a test may answer in its stead
         self.infos: list[dict[str, Any]] = []
         self.workspaces: dict[str, dict[str, Any]] = {
             "public": {"id": "public", "owners": ["root"]},
@@ -274,7 +275,7 @@ async def world(nats_url: str, request: pytest.FixtureRequest) -> AsyncIterator[
     async def policy(message: dict[str, Any]) -> dict[str, Any]:
         return {"blocks": [], "keys": [PUBLIC_KEY], "custom_auth": None}
 
-    await workspace_bus.serve("workspace", "resolve", registry.resolve)
+    await workspace_bus.serve("workspace", "resolve", lambda message: registry.answer(message))
     await workspace_bus.serve("workspace", "info", registry.info)
     await workspace_bus.serve("workspace", "lease", known)
     await auth_bus.serve("auth", "revoked", revoked)

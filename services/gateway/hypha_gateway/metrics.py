@@ -14,6 +14,7 @@ __all__ = [
     "REFUSED",
     "SLOW_CLOSED",
     "SUPERSEDED",
+    "WEB_CALLS",
 ]
 
 CONNECTIONS = Gauge("websocket_connections", "Open client connections", ["transport"])
@@ -26,6 +27,7 @@ FRAMES = Counter("gateway_frames", "Frames taken from clients", ["to"])
 FRAMES_BYTES = Counter("gateway_frame_bytes", "Bytes of frames taken from clients")
 INVALID_FRAMES = Counter("gateway_invalid_frames", "Frames that could not be parsed")
 PEER_NOT_FOUND = Counter("peer_not_found", "Frames to a client that is not connected")
+WEB_CALLS = Gauge("web_service_calls", "Requests and websockets that clients' ASGI applications are answering")
 HANDSHAKE_SECONDS = Histogram(
     "handshake_seconds",
     "First message to connection_info",

@@ -107,7 +107,9 @@ class HttpEdge:
         answer: PlainAnswer | None = None
         if scope["type"] == "websocket" and _is_app(scope["path"].removeprefix(self._base_path)):
             state: GatewayState = scope["app"].state.gateway
-            if self._wait(scope, dict(scope["headers"])):
+            if "\x00" in scope["path"]:
+                answer = PlainAnswer(400, "Invalid path")
+            elif self._wait(scope, dict(scope["headers"])):
                 RATE_LIMITED.inc()
                 answer = PlainAnswer(429, "Rate limit exceeded. Please slow down.")
             elif len(state.blocks) and (error := await self._kept_out(state, scope)) is not None:

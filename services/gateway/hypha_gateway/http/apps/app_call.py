@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import HyphaError
 from hypha_common.ids import Address
+from hypha_gateway import metrics
 from hypha_gateway.http.caller import Caller
 
 if TYPE_CHECKING:
@@ -61,13 +62,18 @@ class AppCall:
     def let_end(self, within_s: float = _AFTERWARDS_S) -> None:
         """Nobody waits for it any more; it may come to its end."""
         if self._task is not None and not self._task.done():
-            asyncio.get_running_loop().call_later(within_s, self._task.cancel)
+            timer = asyncio.get_running_loop().call_later(within_s, self._task.cancel)
+            self._task.add_done_callback(lambda _: timer.cancel())  # most end at once; timers would pile up
 
     def end(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     async def _run(self, event: dict[str, Any]) -> Any:
+        with metrics.WEB_CALLS.track_inprogress():
+            return await self._serve(event)
+
+    async def _serve(self, event: dict[str, Any]) -> Any:
         async with self._state.client.holding(self._caller.workspace) as sender:
             return await self._state.peer.call(
                 self._provider,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from hypha_common.errors import Unauthorized
 from hypha_gateway.http.arguments import query_parameters
@@ -59,5 +59,9 @@ def _is_trusted(state: GatewayState, scope: Scope) -> bool:
 
 
 def _without_field(query: bytes, name: str) -> bytes:
-    prefix = name.encode() + b"="
-    return b"&".join(field for field in query.split(b"&") if not field.startswith(prefix))
+    fields = query.split(b"&")
+    return b"&".join(field for field in fields if _name_of(field) != name)
+
+
+def _name_of(field: bytes) -> str:
+    return unquote_plus(field.partition(b"=")[0].decode("latin-1"))
