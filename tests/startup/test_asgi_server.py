@@ -11,6 +11,10 @@ import httpx
 import psutil
 import pytest
 from hypha_rpc import connect_to_server
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.cluster.asgi_app import serving
 
 START_TIMEOUT_S = 60.0
 
@@ -45,3 +49,31 @@ async def test_startup_functions(url: str) -> None:
         assert (await http.get("/second/launch")).json() == "launched"
     async with connect_to_server({"server_url": url}) as client:
         assert (await client.get_service("public/second")).id == "public/hypha:second"
+
+
+async def test_web_services(url: str) -> None:
+    """Another server's requests and websockets reach clients' applications all the same."""
+    async with serving(url) as (app, path), httpx.AsyncClient(base_url=url, timeout=20) as http:
+        body = b"x" * 5_000_000
+        assert (await http.post(f"{path}/upload", content=body)).json()["size"] == len(body)
+        async with http.stream("GET", f"{path}/events") as answer:
+            async for line in answer.aiter_lines():
+                if line == "data: 3":
+                    break
+        assert await app.left.get() == "events"
+        address = f"{url.replace('http', 'ws', 1)}{path}"
+        async with connect(f"{address}/echo", subprotocols=["a"]) as socket:  # type: ignore[list-item]
+            assert socket.subprotocol == "a"
+            for message in ("text", b"bytes"):
+                await socket.send(message)
+                assert await socket.recv() == message
+            await socket.close(4001)
+        assert (await app.left.get()).startswith("4001 ")
+        with pytest.raises(InvalidStatus) as denied:
+            await connect(f"{address}/explain")
+        assert denied.value.response.status_code == 409
+        async with connect(f"{address}/crash?late=1") as socket:
+            with pytest.raises(ConnectionClosed) as end:
+                await socket.recv()
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == 1011
