@@ -180,6 +180,15 @@ async def test_who_may_connect(two_gateways: RunningCluster) -> None:
     assert (scope["type"], scope["scheme"], scope["path"]) == ("websocket", "ws", "/echo")
 
 
+async def test_how_often_one_may_connect(limited_cluster: RunningCluster) -> None:
+    """Each attempt counts as a request of its address."""
+    url = f"{limited_cluster.url.replace('http', 'ws', 1)}/public/apps/no-such/"
+    proxied = {"additional_headers": {"X-Forwarded-For": "203.0.113.77"}}
+    statuses = [(await refusal(url, **proxied)).status_code for _ in range(14)]
+    assert statuses[:10] == [404] * 10
+    assert statuses[-1] == 429
+
+
 async def test_what_is_no_web_service(two_gateways: RunningCluster) -> None:
     url = two_gateways.gateway_urls[0].replace("http", "ws", 1)
     assert (await refusal(f"{url}/public/apps/no-such/")).status_code == 404
