@@ -175,6 +175,28 @@ async def test_worker_that_leaves_and_comes_back(impatient: RunningCluster, conn
         await until(told)
 
 
+async def test_worker_that_leaves_while_it_starts_something(connect: ConnectUser) -> None:
+    """Nobody waits for the time of the start to be over."""
+    server = await connect()
+    apps = await server.get_service("public/server-apps")
+    hosts = await connect(server.config.user["id"], client_id="host")
+    asked, hold = asyncio.Event(), asyncio.Event()
+
+    async def start(config: dict[str, Any]) -> None:
+        asked.set()
+        await hold.wait()
+
+    async with app_worker(hosts, start=start):
+        await create_app(server, "doomed")
+        starting = asyncio.ensure_future(apps.start("doomed"))
+        await asked.wait()
+        await asyncio.sleep(0.5)
+        await hosts.disconnect()
+        with pytest.raises(RemoteException, match=r"Failed to start app 'doomed', error: its worker .*host:.* is gone"):
+            await asyncio.wait_for(starting, 20)
+        hold.set()
+
+
 async def test_who_is_only_called_alike_ends_nothing(connect: ConnectUser) -> None:
     """Trap 2 of contract 03 §1.14: `capricious` is no part of `capricious-worker`."""
     server = await connect()

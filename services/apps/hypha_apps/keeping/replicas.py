@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +24,7 @@ __all__ = ["Replicas"]
 log = structlog.get_logger(__name__)
 
 _INTERVAL_S = 1.0
+_FORGET_EVERY = 15  # turns
 
 
 class Replicas:
@@ -42,9 +44,11 @@ class Replicas:
 
     async def run(self) -> None:
         """Run for the life of the replica."""
-        while True:
+        for turn in count():
             # Each database by itself: one that does not answer must not make this replica look dead in the others.
-            await asyncio.gather(*(self._keep(shard) for shard in self._core.database.all()))
+            await asyncio.gather(
+                *(self._keep(shard, forget=turn % _FORGET_EVERY == 0) for shard in self._core.database.all())
+            )
             await asyncio.sleep(_INTERVAL_S)
 
     async def close(self) -> None:
@@ -53,7 +57,7 @@ class Replicas:
         with suppress(HyphaError):
             await self._upkeep.resign(self._core.bus.instance)
 
-    async def _keep(self, shard: Shard) -> None:
+    async def _keep(self, shard: Shard, *, forget: bool) -> None:
         try:
             await self._upkeep.renew(shard, self._core.bus.instance)
             for session in await self._upkeep.adopt(shard, self._core.bus.instance):
@@ -62,6 +66,7 @@ class Replicas:
                     self._starter.take_over(session)
                 else:
                     self._background.run(self._stopper.carry_out(session))
-            await self._upkeep.forget(shard)
+            if forget:
+                await self._upkeep.forget(shard)
         except HyphaError as error:
             log.warning("sessions_not_kept", error=str(error))

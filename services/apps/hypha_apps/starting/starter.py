@@ -14,14 +14,15 @@ from hypha_apps.keeping.daemon_rows import DaemonRows
 from hypha_apps.manifest_services import remember_services
 from hypha_apps.session import LIVE, Session, Status
 from hypha_common.errors import DeadlineExceeded, HyphaError
-from hypha_common.ids import APP_CLIENT_PREFIX, ServiceId
+from hypha_common.ids import APP_CLIENT_PREFIX
 from hypha_common.names import readable_name
 from hypha_common.rpc.remote import RemoteError
+from hypha_common.subjects import client_frames
 
-from .arrival import Arrival, Taken
-from .launch import Launch, failure_of, running_record
+from .launch import Launch
 from .options import StartOptions
 from .progress import Progress
+from .takeover import Takeover
 
 if TYPE_CHECKING:
     from hypha_apps.app import App
@@ -52,6 +53,7 @@ class Starter:
         self._core = core
         self._stopper = stopper
         self._background = Background()
+        self._takeover = Takeover(core, stopper, self._began)
         self._daemons = DaemonRows(core.database)
 
     async def start(self, app: App, request: StartRequest) -> Session:
@@ -110,7 +112,7 @@ class Starter:
         with self._core.feed.watch(session.workspace, session.client_id) as watch:
             deadline = asyncio.get_running_loop().time() + self._core.settings.worker_grace_period + _LOOK_S
             while asyncio.get_running_loop().time() < deadline:
-                if session.client_id in await self._core.registry.instances(session.workspace, [session.client_id]):
+                if await self._core.bus.listens(client_frames(session.workspace, session.client_id)):
                     return True
                 now = await self._core.sessions.get(session.workspace, session.client_id)
                 if now is None or now.status is not Status.RUNNING:
@@ -121,7 +123,7 @@ class Starter:
 
     def take_over(self, session: Session) -> None:
         """Go on with what a replica that died was starting."""
-        self._background.run(self._go_on(session))
+        self._background.run(self._takeover.go_on(session))
 
     async def close(self) -> None:
         """Give what is being started a moment; what does not end is left to other replicas."""
@@ -145,29 +147,6 @@ class Starter:
             await self._stopper.stop_quietly(session, reason=f"its worker could not start it: {error}")
         except HyphaError as error:  # it does not answer: while it is there its instance is, too
             log.info("worker_start_unanswered", session=session.id, error=str(error))
-
-    async def _go_on(self, session: Session) -> None:
-        try:
-            if session.worker is None:
-                raise StartLost(f"The replica that started app '{session.app_id}' is gone")
-            worker = await self._core.workers.get(
-                ServiceId.parse(session.worker_id, default_workspace=session.workspace)
-            )
-        except HyphaError as error:
-            await self._stopper.fail(session, StartLost(str(error)))
-            return
-        with self._core.feed.watch(session.workspace, session.client_id) as watch:
-            arrival = Arrival(self._core, session, worker, watch, manifest={}, started=None)
-            try:
-                services = await arrival.services()
-                running = await self._core.sessions.run(session, running_record(session, services))
-            except Taken:
-                return
-            except HyphaError as error:
-                await self._stopper.fail(session, await failure_of(self._core, session, worker, error))
-                return
-        if running is not None:
-            await self._began(running)
 
     async def _began(self, running: Session) -> None:
         self._core.feed.tell(running)
