@@ -54,6 +54,10 @@ _SETTINGS = {
     "--server-id here": "server_id = here",
     "--enable-local-auth": "enable_local_auth = true",
     "--from-env": "port = 9527",
+    "--enable-server-apps": "enable_server_apps = true",
+    "--in-docker": "in_docker = true",
+    "--browser-workers 2": "browser_workers = 2",
+    "--disable-inprocess-browser-worker": "disable_inprocess_browser_worker = true",
     f"--root-token {'x' * 40}": "root_token = ********",
     # Contract 02 §4.1; where a flag needs others, they are there.
     "--enable-s3": "enable_s3 = true",
@@ -77,12 +81,12 @@ _SETTINGS = {
     f"--minio-file-system-mode {_STARTED} {_WORKDIR}": "minio_file_system_mode = true",
 }
 _WITHOUT_EFFECT = (
-    "--redis-uri redis://x", "--reset-redis", "--triton-servers http://a,http://b", "--in-docker",
+    "--redis-uri redis://x", "--reset-redis", "--triton-servers http://a,http://b",
     "--ollama-host http://x", "--openai-base-url http://x", "--openai-api-key x", "--migrate-database head",
     "--cache-dir x", "--disable-agent-skills", "--enable-server", "--disable-ssl",
 )  # fmt: skip
 _REFUSED = (
-    "--enable-server-apps", "--enable-service-search", "--enable-a2a", "--enable-mcp", "--enable-k8s-worker",
+    "--enable-service-search", "--enable-a2a", "--enable-mcp", "--enable-k8s-worker",
     "--enable-terminal-worker", "--interactive", "--enable-admin-terminal",
 )  # fmt: skip
 
@@ -159,9 +163,9 @@ def test_switches_in_the_environment(
     monkeypatch.setenv("HYPHA_ENABLE_LOCAL_AUTH", value)
     assert main(["check-config"]) == 0
     assert "enable_local_auth = true  (environment HYPHA_ENABLE_LOCAL_AUTH)" in capsys.readouterr().out
-    monkeypatch.setenv("HYPHA_ENABLE_SERVER_APPS", value)
+    monkeypatch.setenv("HYPHA_ENABLE_MCP", value)
     assert main(["check-config"]) == 1
-    assert "HYPHA_ENABLE_SERVER_APPS cannot be used" in capsys.readouterr().err
+    assert "HYPHA_ENABLE_MCP cannot be used" in capsys.readouterr().err
 
 
 def test_lists_in_the_environment(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -188,10 +192,10 @@ def test_server_id_is_a_client_id(capsys: pytest.CaptureFixture[str], name: str)
 
 def test_the_same_from_the_environment() -> None:
     """A switch counts where it is on."""
-    assert review({}, {"HYPHA_ENABLE_SERVER_APPS": "false", "HYPHA_REDIS_URI": ""}) == []
+    assert review({}, {"HYPHA_ENABLE_MCP": "false", "HYPHA_REDIS_URI": ""}) == []
     assert "HYPHA_REDIS_URI has no effect" in review({}, {"HYPHA_REDIS_URI": "redis://x"})[0]
-    with pytest.raises(ConfigurationError, match="HYPHA_ENABLE_SERVER_APPS cannot be used"):
-        review({}, {"HYPHA_ENABLE_SERVER_APPS": "true"})
+    with pytest.raises(ConfigurationError, match="HYPHA_ENABLE_MCP cannot be used"):
+        review({}, {"HYPHA_ENABLE_MCP": "true"})
 
 
 def test_sqlite_is_refused_with_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
