@@ -111,6 +111,25 @@ async def test_an_operator_may_open_it(served: Hub) -> None:
         assert len(private.requests) == 3
 
 
+@pytest.mark.browser
+async def test_a_name_that_leads_elsewhere_later(served: Hub) -> None:
+    """What is fetched for a page, with the token of its site, goes the same way as what it fetches itself."""
+    async with hub() as private:
+        private.pages["/page"] = web.Response(text="<title>site</title>", content_type="text/html")
+        entry = f"http://localhost:{private.port}/page"
+        manifest = {"type": "web-app", "entry_point": entry, "authorization_token": "of-the-site"}
+        async with browser_worker(served, browser_private_hosts=("localhost",)) as worker:
+            info = await worker.start(served.config(manifest=manifest))
+            assert private.requests[-1].headers["Authorization"] == "Bearer of-the-site"
+            seen = len(private.requests)
+            assert worker._outbound is not None
+            worker._outbound._allowed = frozenset()  # as if the name led into the private network from now on
+            assert (
+                await worker.execute(info["session_id"], "fetch('/again').then((a) => a.status, (e) => e.name)") != 200
+            )
+            assert len(private.requests) == seen
+
+
 async def test_what_it_relays_arrives_whole(served: Hub) -> None:
     """In both directions, also after one of them has ended."""
 

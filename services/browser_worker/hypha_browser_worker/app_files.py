@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -55,8 +56,10 @@ class AppFiles:
                 # Not through us: it may be large. It comes from the hub itself, which redirects nobody with this.
                 await route.continue_(url=url, headers=headers)
         except Error as error:
-            # The page, or its context, went away meanwhile.
+            # Mostly because the page went away meanwhile.
             log.info("file_not_served", session=self._app.session_id, error=str(error).partition("\n")[0])
+            with suppress(Error):
+                await route.abort()
 
     async def _show(self, route: Route, url: str, headers: Mapping[str, str]) -> None:
         response = await route.fetch(

@@ -24,6 +24,7 @@ _FIRST_RETRY_S = 0.1  # beside it in a cluster, its gateway is up in a moment
 _LAST_RETRY_S = 5.0
 _TOLD_FROM_S = 1.0
 _WATCH_S = 0.5
+_UNREGISTER_S = 2.0
 
 
 class WorkerProcess:
@@ -54,11 +55,21 @@ class WorkerProcess:
     async def close(self) -> None:
         """Take no more apps, end those that run, and leave."""
         self._state = "stopping"
+        await self._unregister()
         try:
             await self._worker.shutdown()
         finally:
             if self._server is not None:
                 await disconnect(self._server)
+
+    async def _unregister(self) -> None:
+        """Let nobody choose this worker any more."""
+        if self._worker.registered and not self._server.rpc._connection._closed:
+            try:
+                async with asyncio.timeout(_UNREGISTER_S):
+                    await self._server.unregister_service(self._worker.service_id)
+            except Exception as error:  # noqa: BLE001  # its gateway may be gone: the worker ends all the same
+                log.info("not_unregistered", error=repr(error))
 
     async def _connect(self) -> Any:
         from websockets.exceptions import WebSocketException

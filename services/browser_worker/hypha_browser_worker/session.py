@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -246,6 +247,8 @@ class Session:
             await route.fulfill(response=response)
         except Error as error:
             log.info("site_not_fetched", session=self.app.session_id, error=_reason(error))
+            with suppress(Error):
+                await route.abort()
 
     def _take_console(self, message: ConsoleMessage) -> None:
         self.log.add("console", f"[{message.type}] {message.text}")

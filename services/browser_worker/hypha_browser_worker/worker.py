@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -65,7 +65,7 @@ class BrowserWorker(BaseWorker):
         self._idle_s = idle_s
         self._operators = pages_of_environment(os.environ)
         allowed = settings.browser_private_hosts
-        self._outbound = None if "*" in allowed else Outbound([*allowed, *map(_host_and_port, self._direct())])
+        self._outbound = None if "*" in allowed else Outbound([*allowed, *self._direct_hosts()])
         self._executable = executable
         self._browsers: Browsers | None = None
         self._live: dict[str, Session] = {}
@@ -109,7 +109,15 @@ class BrowserWorker(BaseWorker):
         flags: tuple[str, ...] = ()
         if self._outbound is not None:
             await self._outbound.start()
-            flags = _proxied(self._outbound.port, self._direct())
+            proxy = {"server": f"socks5://127.0.0.1:{self._outbound.port}", "bypass": ",".join(self._direct_hosts())}
+            flags = (
+                f"--proxy-server={proxy['server']}",
+                f"--proxy-bypass-list={';'.join(['<-loopback>', *self._direct_hosts()])}",
+                # The proxy carries TCP only: no datagrams around it.
+                "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+            )
+            # What Playwright fetches in place of a page goes the same way as what the page fetches.
+            self._operators = {**self._operators, "proxy": proxy}
         # What a page may do must not depend on whether the way to its hub is encrypted.
         flags += (f"--unsafely-treat-insecure-origin-as-secure={self._server_url}",)
         if os.environ.get("PLAYWRIGHT_DISABLE_WEB_SECURITY", "").lower() in ("1", "true", "yes", "on"):
@@ -247,10 +255,11 @@ class BrowserWorker(BaseWorker):
             raise SessionNotFoundError(f"Session {session_id} not found")
         return session
 
-    def _direct(self) -> list[str]:
-        """Return the origins that pages reach without the proxy: those of the hub, and of Pyodide."""
+    def _direct_hosts(self) -> list[str]:
+        """Return ``host:port`` of what pages reach without the proxy: the hub, and Pyodide."""
         public = self._settings.public_base_url if "public_base_url" in self._settings.sources else ""
-        return [url for url in (self._server_url, public, self._settings.pyodide_url) if url and url[0] != "/"]
+        urls = (self._server_url, public, self._settings.pyodide_url)
+        return list(dict.fromkeys(_host_and_port(url) for url in urls if url and url[0] != "/"))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -262,14 +271,3 @@ def _host_and_port(url: str) -> str:
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-
-
-def _proxied(port: int, direct: Iterable[str]) -> tuple[str, ...]:
-    """Return the flags with which Chromium reaches everything through the proxy but what ``direct`` names."""
-    rules = ("<-loopback>", *dict.fromkeys(map(_host_and_port, direct)))
-    return (
-        f"--proxy-server=socks5://127.0.0.1:{port}",
-        f"--proxy-bypass-list={';'.join(rules)}",
-        # The proxy carries TCP only: no datagrams around it.
-        "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
-    )
