@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from urllib.parse import parse_qs
@@ -14,7 +14,9 @@ from fastapi.responses import StreamingResponse
 from hypha_rpc import connect_to_server
 from hypha_rpc.utils.serve import register_asgi_service
 
-__all__ = ["Shop", "serving"]
+__all__ = ["Application", "Shop", "application", "serving"]
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 class Shop:
@@ -171,3 +173,15 @@ async def serving(
     async with connect_to_server({"server_url": url, **({"token": token} if token else {})}) as server:
         await register_asgi_service(server, service, shop.app, **options)
         yield shop, f"/{server.config.workspace}/apps/{service}"
+
+
+@asynccontextmanager
+async def application(url: str, app: Application) -> AsyncIterator[str]:
+    """Serve a bare ASGI application; yields its path."""
+
+    async def serve(args: dict[str, Any]) -> None:
+        await app(args["scope"], args["receive"], args["send"])
+
+    async with connect_to_server({"server_url": url}) as server:
+        await server.register_service({"id": "app", "type": "ASGI", "config": {"visibility": "public"}, "serve": serve})
+        yield f"/{server.config.workspace}/apps/app/"

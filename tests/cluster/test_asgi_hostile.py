@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from hypha_rpc import connect_to_server
 
-from tests.cluster.asgi_app import serving
+from tests.cluster.asgi_app import Application, application, serving
 from tests.cluster.running_cluster import RunningCluster
-
-Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 START = {"type": "http.response.start", "status": 200, "headers": [[b"content-type", b"text/plain"]]}
 HELLO = {"type": "http.response.body", "body": b"hello"}
 _MIB = 2**20
-
-
-@asynccontextmanager
-async def application(url: str, app: Application) -> AsyncIterator[str]:
-    """Serve a bare ASGI application; yields its path."""
-
-    async def serve(args: dict[str, Any]) -> None:
-        await app(args["scope"], args["receive"], args["send"])
-
-    async with connect_to_server({"server_url": url}) as server:
-        await server.register_service({"id": "app", "type": "ASGI", "config": {"visibility": "public"}, "serve": serve})
-        yield f"/{server.config.workspace}/apps/app/"
 
 
 def sending(*events: Any) -> Application:
