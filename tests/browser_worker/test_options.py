@@ -103,7 +103,11 @@ def test_a_log_keeps_the_newest() -> None:
     assert entry == "ü" * 4096 + " … (cut)"
     for _ in range(2048):
         log.add("console", "x" * 8000)
-    assert log.page(None, 0, None)["total"] <= 600
+    assert log.page(None, 0, None)["total"] == 4 * 2**20 // 8000
+    log.add("error", "the last word")
+    log.shrink()
+    assert log.page(None, 0, None)["total"] == 9
+    assert log.texts("error") == ["the last word"]
 
 
 @pytest.mark.parametrize(

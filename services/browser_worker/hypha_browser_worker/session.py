@@ -89,7 +89,7 @@ class Session:
                 self._split["launch_ms"] = self._lease.launch_ms
                 self._split["context_ms"] -= self._lease.launch_ms
                 assert self._lease.context is not None
-                page = self._page = await self._prepare(self._lease.context, cookies, script, operators)
+                page = await self._prepare(self._lease.context, cookies, script, operators)
                 await self._load(page)
                 await self._run_startup_script(page)
                 await self._await_script(page)
@@ -159,7 +159,7 @@ class Session:
         await context.route(files.covers, files.handle)
         if token := self.app.manifest.get("authorization_token"):
             await context.route(self._is_target, lambda route: self._authorize(route, str(token)))
-        page = await context.new_page()
+        page = self._page = await context.new_page()
         page.on("console", self._take_console)
         page.on("pageerror", lambda error: self.log.add("error", _told(error)))
         page.on("crash", lambda _: self.fail(_CRASHED))

@@ -233,6 +233,7 @@ class BrowserWorker(BaseWorker):
                 session.info.status = SessionStatus.STOPPED
             if self._live.get(session_id) is session:
                 del self._live[session_id]
+                session.log.shrink()
                 self._ended[session_id] = session
                 while len(self._ended) > _MAX_ENDED:
                     self._ended.popitem(last=False)
