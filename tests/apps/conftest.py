@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import gc
+import warnings
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -50,3 +52,12 @@ async def shard(apps_database_url: str) -> AsyncIterator[Shard]:
         await database.home.execute(f"DELETE FROM {table}")
     yield database.home
     await database.close()
+
+
+@pytest.fixture
+def swept() -> Iterator[None]:
+    """What clients have left open is found here, and not in the middle of somebody else's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

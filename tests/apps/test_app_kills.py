@@ -19,9 +19,9 @@ from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.app_worker import app_worker, create_app
 
 from .kept_cluster import database_of, until
-from .refused import is_refused
+from .refused import LEFT_OPEN, is_refused
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, *LEFT_OPEN]
 
 StartCluster = Callable[..., RunningCluster]
 

@@ -5,6 +5,9 @@ import asyncio
 from tests.fixtures.app_worker import app_worker
 
 from .conftest import ConnectUser
+from .refused import LEFT_OPEN
+
+pytestmark = LEFT_OPEN
 
 
 async def test_app_that_is_disabled_while_it_starts(connect_user: ConnectUser) -> None:

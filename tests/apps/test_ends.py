@@ -16,7 +16,9 @@ from tests.fixtures.app_worker import app_worker, create_app
 
 from .conftest import ConnectUser
 from .kept_cluster import until
-from .refused import is_refused
+from .refused import LEFT_OPEN, is_refused
+
+pytestmark = LEFT_OPEN
 
 
 @pytest.fixture(scope="module")

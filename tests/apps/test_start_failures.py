@@ -11,7 +11,9 @@ from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.app_worker import app_worker, create_app
 
 from .conftest import ConnectUser
-from .refused import is_refused
+from .refused import LEFT_OPEN, is_refused
+
+pytestmark = LEFT_OPEN
 
 
 async def test_failure_tells_what_the_app_logged(apps_cluster: RunningCluster, connect_user: ConnectUser) -> None:

@@ -8,6 +8,9 @@ from hypha_rpc.rpc import RemoteException
 from tests.fixtures.app_worker import app_worker, create_app
 
 from .conftest import ConnectUser
+from .refused import LEFT_OPEN
+
+pytestmark = LEFT_OPEN
 
 
 async def test_namesakes_have_nothing_to_do_with_each_other(connect_user: ConnectUser) -> None:
