@@ -172,7 +172,7 @@ async def test_worker_that_leaves_and_comes_back(impatient: RunningCluster, conn
         })  # fmt: skip
 
         async def told() -> bool:
-            return worker.stopped == [session["id"]]
+            return session["id"] in worker.stopped
 
         await until(told)
 

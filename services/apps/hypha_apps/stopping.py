@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from .core import Core
 
-__all__ = ["Stopper"]
+__all__ = ["AWAY", "Stopper"]
 
 log = structlog.get_logger(__name__)
 
-_AWAY = (PeerNotFound, DeadlineExceeded, Unavailable)  # it may still run what it was told to stop
+AWAY = (PeerNotFound, DeadlineExceeded, Unavailable)  # it may still run what it was told to stop
 
 
 class Stopper:
@@ -101,7 +101,7 @@ class Stopper:
         except HyphaError as error:
             if raise_refusal and not isinstance(error, PeerNotFound):
                 raise
-            untold = isinstance(error, _AWAY)
+            untold = isinstance(error, AWAY)
             log.info("worker_did_not_stop", session=session.id, worker=session.worker_id, error=str(error))
         return await self._conclude(session, untold=untold)
 

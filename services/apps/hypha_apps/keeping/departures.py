@@ -7,7 +7,8 @@ import structlog
 
 from hypha_apps.session import Session, Status
 from hypha_apps.starting.report import ask_about
-from hypha_common.errors import HyphaError, NotFound, PeerNotFound
+from hypha_apps.stopping import AWAY
+from hypha_common.errors import HyphaError, NotFound
 from hypha_common.ids import APP_CLIENT_PREFIX, Address, ServiceId
 from hypha_common.subjects import client_frames
 
@@ -141,18 +142,19 @@ class Departures:
         await self._core.sessions.write_record(session, {**session.record, "logs": logs})
 
     async def _tell_workers(self) -> None:
-        """Have workers that are back stop what ended while they were away."""
+        """Have workers that are back stop what ended while they were away; more than once does no harm."""
         for session in await self._upkeep.untold():
             if session.worker is None or not await self._is_there(session.worker):
                 continue
+            service_id = ServiceId.parse(session.worker_id, default_workspace=session.workspace)
             try:
-                await self._core.calls.stop_at(
-                    ServiceId.parse(session.worker_id, default_workspace=session.workspace), session.id
-                )
-            except PeerNotFound:
-                continue
+                await self._core.workers.get(service_id)
+            except NotFound:
+                continue  # its client is back, but has not registered it yet
+            try:
+                await self._core.calls.stop_at(service_id, session.id)
             except HyphaError as error:
                 log.info("worker_did_not_stop", session=session.id, worker=session.worker_id, error=str(error))
-                if error.status in (503, 504):
+                if isinstance(error, AWAY):
                     continue
             await self._upkeep.told(session)
