@@ -14,13 +14,15 @@ from hypha.workers.base import SessionInfo, SessionStatus, WorkerError, WorkerNo
 from hypha_common.errors import BadRequest
 
 from .app_files import AppFiles
+from .hub_sockets import HubSockets
 from .injection import cookies_of, init_script, with_parameters
 from .outbound import OutboundRefused
 from .page_options import page_options
+from .page_words import plain, reason, thrown, told
 from .session_log import SessionLog
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, ConsoleMessage, Error, Frame, Page, Response, Route, WebSocket
+    from playwright.async_api import BrowserContext, ConsoleMessage, Page, Response, Route
 
     from .app_config import AppConfig
     from .browsers import Browsers, Lease
@@ -55,19 +57,13 @@ class Session:
         self._on_failed = on_failed
         self._lease: Lease | None = None
         self._page: Page | None = None
-        self._connected = asyncio.Event()  # once it has had a connection to the hub
-        self._sockets: set[WebSocket] = set()  # those that it has
-        self._alone_since: float | None = None  # it had some, and has none any more
+        self.sockets = HubSockets(app.server_url)
         self._started = time.monotonic()
         self._split: dict[str, int] = {}  # milliseconds that the parts of the start took
 
     @property
     def is_live(self) -> bool:
         return self.info.status in _LIVE
-
-    def alone_s(self) -> float:
-        """Return for how many seconds the page has had no connection to the hub, after it had one."""
-        return 0.0 if self._alone_since is None else time.monotonic() - self._alone_since
 
     async def start(self, browsers: Browsers, outbound: Outbound | None, operators: Mapping[str, Any]) -> None:
         """
@@ -96,7 +92,7 @@ class Session:
         except TimeoutError:
             raise WorkerError(self._explained(f"The page was not loaded within {app.timeout_s:g} s")) from None
         except Error as error:
-            raise WorkerError(self._explained(self.info.error or _reason(error))) from None
+            raise WorkerError(self._explained(self.info.error or reason(error))) from None
         if self.info.status is not SessionStatus.STARTING:
             raise WorkerError(self.info.error or "It was stopped while it started")
         self.info.status = SessionStatus.RUNNING
@@ -129,7 +125,7 @@ class Session:
             kind: Any = image_format
             return await page.screenshot(type=kind, timeout=_SCREENSHOT_TIMEOUT_S * 1000)
         except Error as error:
-            raise WorkerError(self.log.clean(f"There is no image of the page: {_reason(error)}")) from None
+            raise WorkerError(self.log.clean(f"There is no image of the page: {reason(error)}")) from None
 
     async def execute(self, script: str, timeout_s: float) -> Any:
         """Run JavaScript in the page and return what it evaluates to. Raises WorkerError with what it threw."""
@@ -138,11 +134,11 @@ class Session:
         page = self._live_page()
         try:
             async with asyncio.timeout(timeout_s):
-                return _plain(await page.evaluate(script))
+                return plain(await page.evaluate(script))
         except TimeoutError:
             raise WorkerError(f"The script did not end within {timeout_s:g} s") from None
         except Error as error:
-            raise WorkerError(self.log.clean(f"The script failed: {_thrown(error)}")) from None
+            raise WorkerError(self.log.clean(f"The script failed: {thrown(error)}")) from None
 
     async def _prepare(
         self, context: BrowserContext, cookies: list[dict[str, Any]], script: str, operators: Mapping[str, Any]
@@ -161,11 +157,10 @@ class Session:
             await context.route(self._is_target, lambda route: self._authorize(route, str(token)))
         page = self._page = await context.new_page()
         page.on("console", self._take_console)
-        page.on("pageerror", lambda error: self.log.add("error", _told(error)))
+        page.on("pageerror", lambda error: self.log.add("error", told(error)))
         page.on("crash", lambda _: self.fail(_CRASHED))
         page.on("close", self._take_close)
-        page.on("websocket", self._take_socket)
-        page.on("framenavigated", self._forget_sockets)
+        self.sockets.watch(page)
         # One page is what a session has: nobody would see another.
         context.on("page", self._close_other)
         if script:
@@ -199,7 +194,7 @@ class Session:
             else:
                 self.log.add("console", f"[warning] startup_script {path}: status {response.status}")
         except (Error, BadRequest) as error:
-            self.log.add("console", f"[warning] startup_script {path}: {_reason(error)}")
+            self.log.add("console", f"[warning] startup_script {path}: {reason(error)}")
 
     async def _await_script(self, page: Page) -> None:
         """
@@ -211,7 +206,7 @@ class Session:
         from playwright.async_api import Error
 
         running = asyncio.ensure_future(page.evaluate(_STARTED))
-        connected = asyncio.ensure_future(self._connected.wait())
+        connected = asyncio.ensure_future(self.sockets.connected.wait())
         try:
             await asyncio.wait({running, connected}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({running}, timeout=_SCRIPT_TIME_S)
@@ -219,7 +214,7 @@ class Session:
                 running.result()
         except Error as error:
             if "Execution context was destroyed" not in error.message:  # it went to another page by itself
-                raise WorkerError(self.log.clean(f"The script of the app failed: {_thrown(error)}")) from None
+                raise WorkerError(self.log.clean(f"The script of the app failed: {thrown(error)}")) from None
         finally:
             for task in (running, connected):
                 task.cancel()
@@ -246,7 +241,7 @@ class Session:
             response = await route.fetch(headers=headers, max_redirects=0)
             await route.fulfill(response=response)
         except Error as error:
-            log.info("site_not_fetched", session=self.app.session_id, error=_reason(error))
+            log.info("site_not_fetched", session=self.app.session_id, error=reason(error))
             with suppress(Error):
                 await route.abort()
 
@@ -256,27 +251,6 @@ class Session:
     def _take_close(self, page: Page) -> None:
         # When it is its browser that ends, that is told a moment later.
         asyncio.get_running_loop().call_later(_CLOSED_AFTER_S, self.fail, _CLOSED)
-
-    def _take_socket(self, socket: WebSocket) -> None:
-        if urlsplit(socket.url).netloc != urlsplit(self.app.server_url).netloc:
-            return
-        if not self._connected.is_set():
-            self._connected.set()
-            log.info("session_connects", session=self.app.session_id, after_ms=self._passed_ms())
-        self._sockets.add(socket)
-        self._alone_since = None
-        socket.on("close", self._lose_socket)
-
-    def _lose_socket(self, socket: WebSocket) -> None:
-        self._sockets.discard(socket)
-        if not self._sockets and self._alone_since is None:
-            self._alone_since = time.monotonic()
-
-    def _forget_sockets(self, frame: Frame) -> None:
-        """Those of a page that was left are closed without a word."""
-        if frame.parent_frame is None and self._sockets:
-            self._sockets.clear()
-            self._alone_since = time.monotonic()
 
     async def _close_other(self, page: Page) -> None:
         if page is not self._page:
@@ -300,30 +274,3 @@ class Session:
 
     def _passed_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of what Playwright says, without the call that it was about."""
-    text = (str(error).strip() or repr(error)).splitlines()[0]
-    return text.partition(": ")[2] if text.startswith(("Page.", "BrowserContext.", "Route.")) else text
-
-
-def _told(error: Error) -> str:
-    """Return what a page's error says, and where it was; stacks do not always begin with what it says."""
-    said, stack = f"{error.name or 'Error'}: {error.message}", error.stack or ""
-    return stack if stack.startswith(said) else f"{said}\n{stack}".rstrip()
-
-
-def _thrown(error: BaseException) -> str:
-    """Return what JavaScript threw, in one line, without where: that is in the log."""
-    text = str(error).removeprefix("Page.evaluate: ").partition("\n    at ")[0]
-    return " ".join(text.split())
-
-
-def _plain(value: Any) -> Any:
-    """Return what RPC can carry: dates and addresses, which JavaScript may return, as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -247,7 +247,7 @@ class BrowserWorker(BaseWorker):
         while True:
             await asyncio.sleep(min(_LOOK_S, self._alone_limit_s))
             for session in list(self._live.values()):
-                if session.alone_s() > self._alone_limit_s:
+                if session.sockets.alone_s() > self._alone_limit_s:
                     session.fail("its connection to the server has ended")
 
     def _find(self, session_id: str) -> Session:
