@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from hypha.workers.log import SessionLog
 from hypha_browser_worker.chromium import find_chromium
 from hypha_browser_worker.cli import run_command
 from hypha_browser_worker.page_options import page_options, pages_of_environment
-from hypha_browser_worker.session_log import SessionLog
 from hypha_common.errors import BadRequest, ConfigurationError
 from hypha_common.settings import Settings
 
@@ -93,7 +93,7 @@ def test_headers_of_a_manifest(headers: Any) -> None:
 
 def test_a_log_keeps_the_newest() -> None:
     """At most 2048 entries, each of them cut, and none with a secret."""
-    log = SessionLog(("s3cret",))
+    log = SessionLog(secrets=("s3cret",))
     for number in range(3000):
         log.add("console", f"{number} s3cret")
     page = log.page(None, 0, 1)
@@ -105,7 +105,7 @@ def test_a_log_keeps_the_newest() -> None:
         log.add("console", "x" * 8000)
     assert log.page(None, 0, None)["total"] == 4 * 2**20 // 8000
     log.add("error", "the last word")
-    log.shrink()
+    log.shrink(64 * 2**10)
     assert log.page(None, 0, None)["total"] == 9
     assert log.texts("error") == ["the last word"]
 

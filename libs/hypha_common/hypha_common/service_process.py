@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .bus import Bus
     from .settings import Settings
 
-__all__ = ["Dependencies", "Replica", "keep_running", "serve_replica", "until_available"]
+__all__ = ["Dependencies", "Replica", "keep_running", "serve_replica", "until_available", "until_stopped"]
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +109,19 @@ async def until_available(attempt: Callable[[], Awaitable[None]], *, waits_for: 
                 told = str(error)
                 log.warning("waiting", waits_for=waits_for, error=told)
         await asyncio.sleep(_RETRY_S)
+
+
+async def until_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` until it ends, or until ``stop`` is set. Raises what it does."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait({working, stopping})
 
 
 def keep_running(

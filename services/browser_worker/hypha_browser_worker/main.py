@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any
 
 import structlog
 
+from hypha.hub_client import disconnect
 from hypha.workers.command_line import Place
 from hypha_common.errors import ConfigurationError, Unavailable
+from hypha_common.service_process import until_stopped
 from hypha_common.settings import Settings
 from hypha_common.telemetry import serve_status
 
 from .chromium import may_sandbox
-from .connecting import connect, disconnect
+from .connecting import connect
 from .worker import BrowserWorker
 
 __all__ = ["run"]
@@ -107,23 +107,9 @@ async def run(settings: Settings, place: Place, executable: str | None, stop: as
     process = WorkerProcess(place, worker)
     status = await serve_status(settings, process.missing)
     try:
-        await _until(stop, process.work())
+        await until_stopped(stop, process.work())
     finally:
         log.info("worker_stopping")
         await process.close()
         if status is not None:
             status.close()
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work`` until it ends, or until ``stop`` is set."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-    finally:
-        for task in (working, stopping):
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({working, stopping})

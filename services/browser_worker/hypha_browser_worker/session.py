@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from hypha.workers.base import SessionInfo, SessionStatus, WorkerError, WorkerNotAvailableError
+from hypha.workers.log import SessionLog
 from hypha_common.errors import BadRequest
 
 from .app_files import AppFiles
@@ -19,7 +20,6 @@ from .injection import cookies_of, init_script, with_parameters
 from .outbound import OutboundRefused
 from .page_options import page_options
 from .page_words import plain, reason, thrown, told
-from .session_log import SessionLog
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, ConsoleMessage, Page, Response, Route
@@ -49,7 +49,7 @@ class Session:
 
     def __init__(self, app: AppConfig, on_failed: Callable[[Session], None]) -> None:
         self.app = app
-        self.log = SessionLog((app.token,))
+        self.log = SessionLog(secrets=(app.token,))
         self.info = SessionInfo(
             app.session_id, app.app_id, app.workspace, app.client_id, SessionStatus.STARTING, app.app_type,
             datetime.now(UTC).isoformat(), app.entry_point,

@@ -39,6 +39,7 @@ _EXECUTE_TIMEOUT_S = 30.0
 _MAX_EXECUTE_TIMEOUT_S = 3600.0
 _LOOK_S = 5.0
 _ALONE_LIMIT_S = 300.0  # longer than a client waits between two attempts to come back
+_MAX_ENDED_BYTES = 64 * 2**10  # of the log of each
 _MAX_ENDED = 200  # sessions that are still told about
 
 
@@ -167,8 +168,6 @@ class BrowserWorker(BaseWorker):
         context: Any = None,
     ) -> dict[str, Any]:
         """Return ``{items: [{type, content}], total, offset, limit}``: types are ``console`` and ``error``."""
-        if offset < 0 or (limit is not None and limit < 0):
-            raise BadRequest("offset and limit must not be less than 0")
         return self._find(session_id).log.page(type or log_type, offset, limit)
 
     async def compile(
@@ -233,7 +232,7 @@ class BrowserWorker(BaseWorker):
                 session.info.status = SessionStatus.STOPPED
             if self._live.get(session_id) is session:
                 del self._live[session_id]
-                session.log.shrink()
+                session.log.shrink(_MAX_ENDED_BYTES)
                 self._ended[session_id] = session
                 while len(self._ended) > _MAX_ENDED:
                     self._ended.popitem(last=False)

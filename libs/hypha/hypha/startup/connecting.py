@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
+from hypha.hub_client import CLIENT_LOG, METHOD_TIMEOUT_S
 from hypha_common.ids import PUBLIC_WORKSPACE, new_id
 from hypha_common.principal import Principal, root_principal
 from hypha_common.settings import Settings
 from hypha_common.tokens import TokenCodec
 
-__all__ = ["CLIENT_LOG", "Connecting"]
+__all__ = ["Connecting"]
 
 # Only until the connection stands: then it has reconnection tokens, which are renewed.
 _TOKEN_LIFE_S = 86400.0
-_METHOD_TIMEOUT_S = 30
-
-
-class _NoFaultOfOurs(logging.Filter):
-    """The client logs as an error whatever fails on the way to a server that is being restarted."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno > logging.WARNING:
-            record.levelno, record.levelname = logging.WARNING, "WARNING"
-        return True
-
-
-CLIENT_LOG = logging.getLogger("hypha_rpc")
-CLIENT_LOG.addFilter(_NoFaultOfOurs())
 
 
 class Connecting:
@@ -55,7 +41,7 @@ class Connecting:
                 "workspace": workspace,
                 "client_id": client_id,
                 "token": token,
-                "method_timeout": _METHOD_TIMEOUT_S,
+                "method_timeout": METHOD_TIMEOUT_S,
                 "logger": CLIENT_LOG,
             }
         )

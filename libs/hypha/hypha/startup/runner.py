@@ -3,16 +3,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from hypha.hub_client import disconnect
 from hypha_common.errors import ConfigurationError, Unavailable
+from hypha_common.service_process import until_stopped
 from hypha_common.settings import OPTIONS, Settings
 from hypha_common.telemetry import serve_status
 
-from .connecting import CLIENT_LOG, Connecting
+from .connecting import Connecting
 from .functions import StartupFunction, load_functions
 from .user_code import summary, tell
 
@@ -26,7 +28,6 @@ log = structlog.get_logger(__name__)
 _RETRY_S = 0.5
 _WATCH_S = 0.5
 _SLOW_S = 15.0
-_DISCONNECT_S = 3.0
 
 
 class Runner:
@@ -63,7 +64,7 @@ class Runner:
             log.info("startup_functions_ran", client=f"public/{self._client_id}")
             await self._watch(client)
         finally:
-            await _disconnect(client)
+            await disconnect(client)
 
     async def _connect(self) -> Any:
         from websockets.exceptions import WebSocketException
@@ -113,7 +114,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     runner = Runner(settings)
     status = await serve_status(settings, runner.missing)
     try:
-        await _until(stop, runner.run(functions))
+        await until_stopped(stop, runner.run(functions))
     finally:
         if status is not None:
             status.close()
@@ -147,25 +148,3 @@ async def _settle(auth: AuthFunctions) -> None:
         await auth.settle()
     except Exception as error:  # noqa: BLE001  # the client hands on whatever the other side raised
         raise Unavailable(f"The auth service did not answer the startup functions: {summary(error)}") from None
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work`` until it ends, or until ``stop`` is set."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-    finally:
-        for task in (working, stopping):
-            task.cancel()
-        await asyncio.wait({working, stopping})
-
-
-async def _disconnect(client: Any) -> None:
-    CLIENT_LOG.disabled = True  # it would complain about what is meant to happen
-    try:
-        async with asyncio.timeout(_DISCONNECT_S):
-            await client.disconnect()
-    except (TimeoutError, OSError, RuntimeError) as error:
-        log.info("not_disconnected", error=repr(error))

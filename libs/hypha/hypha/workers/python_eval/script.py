@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from hypha.workers.log import SessionLog
+
 from .limits import Limits
-from .log import Lines, SessionLog
+from .lines import Lines
 
 __all__ = ["Script"]
 

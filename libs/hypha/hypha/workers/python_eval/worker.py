@@ -17,9 +17,9 @@ from hypha.workers.base import (
     WorkerError,
     WorkerNotAvailableError,
 )
+from hypha.workers.log import SessionLog
 
 from .limits import Limits
-from .log import SessionLog
 from .script import Script
 from .source import fetch_source
 
