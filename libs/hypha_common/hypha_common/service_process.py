@@ -12,6 +12,7 @@ from .telemetry import serve_status
 
 if TYPE_CHECKING:
     from .bus import Bus
+    from .rpc.host import RoleHost
     from .settings import Settings
 
 __all__ = ["Dependencies", "Replica", "keep_running", "serve_replica", "until_available", "until_stopped"]
@@ -42,10 +43,12 @@ class Dependencies:
         self._bus = bus
         self._others = others
         self._missing = ["starting"]
+        self.host: RoleHost | None = None  # what it serves has to be found, once it has begun to serve
 
     def missing(self) -> list[str]:
         """Return what is missing, in words; nothing: ready."""
-        return self._missing if self._bus.is_connected else [*self._missing, "bus disconnected"]
+        unannounced = [] if self.host is None else self.host.missing()
+        return [*self._missing, *unannounced, *([] if self._bus.is_connected else ["bus disconnected"])]
 
     async def watch(self) -> None:
         """Keep :meth:`missing` true."""

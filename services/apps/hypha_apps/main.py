@@ -71,6 +71,7 @@ class AppsService:
         await until_available(replicas.announce, waits_for="database")
         stack.push_async_callback(replicas.close)
         await host.start()
+        self._dependencies.host = host
         stack.push_async_callback(starter.close)  # while workers can still be told
         ends = WorkspaceEnds(core, upkeep, stopper)
         stack.push_async_callback(ends.close)

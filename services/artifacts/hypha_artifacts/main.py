@@ -76,6 +76,7 @@ class ArtifactsService:
             host.add_service(service)
         stack.push_async_callback(host.close)
         await host.start()
+        self._dependencies.host = host
         departures = Departures(self.core)
         await departures.listen()
         works = (

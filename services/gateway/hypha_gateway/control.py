@@ -57,6 +57,7 @@ class Control:
             elif connection.generation < before:
                 log.info("client_superseded", client=str(connection.address), generation=connection.generation)
                 connection.abort()
+                self._gateway.table.remove(connection)  # at once: what comes for it now is for the newer one
                 kicked += 1
         return {"kicked": kicked}
 

@@ -236,7 +236,7 @@ class Connections:
             admitted = await self._stores.admission.admit(request, take_over=True)
         assert admitted is not None  # with take_over nobody has to be asked
         if admitted.previous_gateway is not None:
-            supersede(self._bus, admitted.previous_gateway, workspace, client_id, generation=admitted.generation)
+            await supersede(self._bus, admitted.previous_gateway, workspace, client_id, generation=admitted.generation)
         return admitted
 
     async def _is_alive(self, client: Address) -> bool:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from hypha_common.errors import Conflict, HyphaError, NotFound, Unavailable
+from hypha_common.errors import Conflict, DeadlineExceeded, HyphaError, NotFound, Unavailable
 from hypha_common.subjects import gateway_verb
 from hypha_common.wire import pack
 
@@ -31,14 +32,21 @@ log = structlog.get_logger(__name__)
 
 SWEEP_INTERVAL_S = 1.0
 AUDIT_INTERVAL_S = 30.0
+_SUPERSEDE_TIMEOUT_S = 0.5
 # After a crash of PostgreSQL: clients are back within seconds, but people may come back to a workspace they made.
 FORGOTTEN_GRACE_S = 600.0
 
 _ROLE_PREFIX = role_gateway("")
 
 
-def supersede(bus: Bus, gateway: str, workspace: str, client_id: str, *, generation: int) -> None:
-    """Tell a gateway that ``generation`` has taken the place of an older connection of a client."""
+async def supersede(bus: Bus, gateway: str, workspace: str, client_id: str, *, generation: int) -> None:
+    """
+    Tell a gateway that ``generation`` has taken the place of an older connection of a client.
+
+    Returns when it knows: until then its own clients' frames would go to the old connection, and nobody would read
+    them. One that does not answer is gone or hangs, and is not waited for.
+
+    """
     message = {
         "workspace": workspace,
         "client_id": client_id,
@@ -46,7 +54,8 @@ def supersede(bus: Bus, gateway: str, workspace: str, client_id: str, *, generat
         "code": 1000,
         "reason": "Superseded by a newer connection",
     }
-    _kick(bus, gateway, message)
+    with suppress(Unavailable, DeadlineExceeded):
+        await bus.request(gateway_verb(gateway, "kick"), message, timeout=_SUPERSEDE_TIMEOUT_S)
 
 
 def end(bus: Bus, client: ClientRow, *, code: int, reason: str) -> None:

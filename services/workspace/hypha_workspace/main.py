@@ -89,6 +89,7 @@ class WorkspaceService:
         await queues.start()
         stack.push_async_callback(host.close)
         await host.start()
+        self._dependencies.host = host
         stack.callback(queues.drain)  # before the host waits for the calls that run
         works = (lifetime.run(), LoopWatch().run(), _keep_counting(lifetime), self._dependencies.watch())
         keep_running(stack, works, self._on_fatal)

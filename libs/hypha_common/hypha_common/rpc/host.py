@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 ANNOUNCE_INTERVAL_S = 5.0
 MAX_SENDERS = 4096
-RETRY_S = 0.5  # while the workspace role is away, as it is when a cluster starts
+RETRY_S = 0.1  # while the workspace role is away, as it is when a cluster starts
 
 
 Verb = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -91,6 +91,7 @@ class RoleHost:
         self._pinned: Any = None
         self._senders: OrderedDict[str, Any] = OrderedDict()  # subscriptions by workspace
         self._announcing: list[asyncio.Task[None]] = []
+        self._unannounced: set[Address] = set()
         self._probing: asyncio.Task[None] | None = None
         client = next((client for client, named in ROLE_CLIENTS.items() if named == role), None)
         self.address = None if client is None else Address(PUBLIC_WORKSPACE, client)
@@ -145,7 +146,12 @@ class RoleHost:
         )
         for address in (self.address, self.root_address):
             if address is not None and len(self.peer.services_at(address)) > 1:
+                self._unannounced.add(address)
                 self._announcing.append(asyncio.get_running_loop().create_task(self._announce(address)))
+
+    def missing(self) -> list[str]:
+        """Return what keeps clients from finding these services, in words; nothing: they find them."""
+        return [f"{address} is not announced" for address in self._unannounced]
 
     async def close(self) -> None:
         """Take no new calls, finish those that run within the drain window, then take nothing at all."""
@@ -227,6 +233,7 @@ class RoleHost:
             try:
                 await self._bus.request(subject, message)
                 reachable = True
+                self._unannounced.discard(address)
             except HyphaError as error:
                 if reachable:  # once, not every few seconds while the workspace role is away
                     log.warning("rpc_announce_failed", role=self._role, error=str(error))
