@@ -83,3 +83,16 @@ async def test_logs_are_read_page_by_page(connect_user: ConnectUser) -> None:
             with pytest.raises(RemoteException, match="must be a whole number"):
                 await apps.get_logs(session["id"], **wrong)
         await apps.stop(session["id"])
+
+
+async def test_what_was_stopped_can_be_looked_up_at_once(connect_user: ConnectUser) -> None:
+    """A stop returns when the services of the instance are gone: the next look-up starts another one."""
+    server = await connect_user(gateway=1)
+    apps = await server.get_service("public/server-apps")
+    async with app_worker(server) as worker:
+        await create_app(server, "again")
+        for number in range(5):
+            service = await server.get_service("default@again")
+            assert await service.who() == worker.started[number].partition("/")[2]
+            await apps.stop(worker.started[number])
+        assert len(worker.started) == 5

@@ -22,6 +22,8 @@ __all__ = ["AWAY", "Stopper"]
 
 log = structlog.get_logger(__name__)
 
+_GONE_S = 2.0
+_LOOK_S = 0.5
 AWAY = (PeerNotFound, DeadlineExceeded, Unavailable)  # it may still run what it was told to stop
 
 
@@ -126,6 +128,7 @@ class Stopper:
                 log.warning("token_not_ended", session=session.id, error=str(error))
                 await self._core.sessions.leave(session)
                 return session
+            await self._gone(session)
         ended = await self._core.sessions.end(session, untold=untold and bool(session.worker_id))
         if ended is not None:
             self._core.feed.tell(ended)
@@ -135,6 +138,21 @@ class Stopper:
                 "app_ended", session=ended.id, app=ended.app_id, status=str(ended.status), reason=ended.reason[:200]
             )
         return ended or session
+
+    async def _gone(self, session: Session) -> None:
+        """Wait, for a while, until its services cannot be found any more: whoever stops it may look them up next."""
+        with self._core.feed.watch(session.workspace, session.client_id) as watch:
+            deadline = asyncio.get_running_loop().time() + _GONE_S
+            while (left_s := deadline - asyncio.get_running_loop().time()) > 0:
+                try:
+                    if session.client_id not in await self._core.registry.instances(
+                        session.workspace, [session.client_id]
+                    ):
+                        return
+                except HyphaError as error:
+                    log.info("not_seen_to_go", session=session.id, error=str(error))
+                    return
+                await watch.changed(min(left_s, _LOOK_S))
 
     async def _tell_worker(self, session: Session) -> None:
         if session.worker_id:

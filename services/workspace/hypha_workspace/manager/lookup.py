@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.errors import BadRequest, NotSupported, QuotaExceeded
+from hypha_common.errors import BadRequest, NotSupported, PeerNotFound, QuotaExceeded
 from hypha_common.ids import Address, ServiceId
 from hypha_common.principal import Permission
 from hypha_common.rpc.caller import Caller
@@ -27,6 +28,7 @@ __all__ = ["LookupMethods", "LookupOptions"]
 
 MAX_FETCH_TIMEOUT_S = 300.0
 MAX_QUERY_BYTES = 2048
+_GONE_PAUSES_S = (0.1, 0.3)  # until what is gone is not registered any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,7 @@ class LookupMethods:
             service = self._manager.encoded(str(context.target), self._base_url)
             service["id"] = "~"
         else:
-            info = await wake(
-                self._backend.bus,
-                lambda: self._resolve(service_id, options, context),
-                timeout_s=options.start_timeout_s,
-            )
-            service = await self._fetch(ServiceId.parse(info["id"], default_workspace=context.workspace), options)
+            info, service = await self._find(service_id, options, context)
             # The provider shows it to everybody; who else is let in is not a guest's business.
             if info["config"].get("authorized_workspaces") is None:
                 service["config"].pop("authorized_workspaces", None)
@@ -208,6 +205,30 @@ class LookupMethods:
             select_timeout_s=options.select_timeout_s,
         )
 
+    async def _find(
+        self, service_id: str, options: LookupOptions, context: Caller
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """
+        Return what is registered about a service, and the service as its provider encodes it.
+
+        An instance of an app may be gone while it is still registered: then another one is found, or started.
+
+        """
+        for pause_s in (*(_GONE_PAUSES_S if _means_any_instance(service_id) else ()), None):
+            info = await wake(
+                self._backend.bus,
+                lambda: self._resolve(service_id, options, context),
+                timeout_s=options.start_timeout_s,
+            )
+            try:
+                id = ServiceId.parse(info["id"], default_workspace=context.workspace)
+                return info, await self._fetch(id, options)
+            except PeerNotFound:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
     async def _fetch(self, service: ServiceId, options: LookupOptions) -> dict[str, Any]:
         """Get the service from its provider; one that is gone is an error at once."""
         provider = Address(service.workspace, service.client)
@@ -227,6 +248,11 @@ def _served(info: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return of which application a service is, and its name there."""
     service = ServiceId.parse(info["id"], default_workspace="")
     return service.workspace, service.service, info["app_id"]
+
+
+def _means_any_instance(service_id: str) -> bool:
+    """Tell whether a look-up names an application, and no client."""
+    return "@" in service_id and ":" not in service_id
 
 
 def _is_manager(service_id: str) -> bool:
