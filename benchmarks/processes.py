@@ -11,8 +11,17 @@ __all__ = ["Process", "ProcessTree", "role_of"]
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
-_OWN_SERVICE = re.compile(r"hypha[_-](gateway|auth|workspace|artifacts|apps)\b")
-_BINARY_ROLES = {"nats-server": "nats", "postgres": "postgres", "postgres:": "postgres", "rclone": "s3"}
+_OWN_SERVICE = re.compile(r"hypha[_-](gateway|auth|workspace|artifacts|apps|browser[_-]worker)\b")
+_BINARY_ROLES = {
+    "chrome": "browser",
+    "chrome_crashpad_handler": "browser",
+    "chromium": "browser",
+    "nats-server": "nats",
+    "node": "browser-worker",  # Playwright's driver
+    "postgres": "postgres",
+    "postgres:": "postgres",
+    "rclone": "s3",
+}
 
 
 def role_of(arguments: Sequence[str]) -> str:
@@ -26,7 +35,7 @@ def role_of(arguments: Sequence[str]) -> str:
     # Later arguments are left out: a data directory may be named after a service.
     for argument in arguments[:4]:
         if match := _OWN_SERVICE.search(argument.rsplit("/", 1)[-1]):
-            return match.group(1)
+            return match.group(1).replace("_", "-")
     if any("crossbar" in argument for argument in arguments[:4]):
         return "router"
     return "server"
