@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from hypha_common.errors import BadRequest, DeadlineExceeded, NotFound, StartFailed, Unavailable
@@ -69,6 +70,7 @@ async def find(
     """
     now = asyncio.get_running_loop().time
     give_up = 0.0
+    pauses = chain((0.0,), repeat(_PAUSE_S))  # most often it is there once the app has started
     while True:
         found = await resolve(state, caller, workspace, service_id, mode, function=function, lazy=True)
         if "idle" not in found:
@@ -77,9 +79,10 @@ async def find(
         give_up = give_up or now() + START_TIMEOUT_S + _MISSING_S
         await _start(state, caller, found["idle"], receive)
         give_up = min(give_up, now() + _MISSING_S)
-        if now() + _PAUSE_S >= give_up:
+        pause_s = next(pauses)
+        if now() + pause_s >= give_up:
             raise NotFound(f"Service not found: {workspace}/{service_id} (its application runs without it)")
-        await asyncio.sleep(_PAUSE_S)
+        await asyncio.sleep(pause_s)
 
 
 async def _start(state: GatewayState, caller: Caller, idle: Mapping[str, str], receive: Attentive) -> None:
