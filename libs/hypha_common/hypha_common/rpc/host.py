@@ -236,6 +236,8 @@ class RoleHost:
                 self._unannounced.discard(address)
             except HyphaError as error:
                 if reachable:  # once, not every few seconds while the workspace role is away
-                    log.warning("rpc_announce_failed", role=self._role, error=str(error))
+                    # Services start in any order, and readiness says what is waited for.
+                    tell = log.info if address in self._unannounced else log.warning
+                    tell("rpc_announce_failed", role=self._role, error=str(error))
                 reachable = False
             await asyncio.sleep(self._announce_interval_s if reachable else min(self._announce_interval_s, RETRY_S))
