@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,11 +10,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from hypha_artifacts.cli import build
+from hypha_common.bus import Bus
 from hypha_common.settings import Settings
 
 _GIVEN = {
@@ -74,14 +77,33 @@ def status_url(stack: Settings, tmp_path: Path) -> Iterator[str]:
     assert process.wait(30) == 0, (tmp_path / "log").read_text()
 
 
-def test_status_port(status_url: str) -> None:
-    """Alive at once, ready when everything is there; with metrics."""
+async def test_status_port(stack: Settings, status_url: str) -> None:
+    """Alive at once, ready when everything is there and clients can find it; with metrics."""
+    async with httpx.AsyncClient(base_url=status_url) as http:
+        text = await _readiness(http, "is not announced")
+        assert "public/hypha-artifacts is not announced" in text
+        bus = Bus.from_settings(stack, "workspace", on_fatal=lambda reason: None)
+        await bus.connect()
+        try:
+            await bus.serve("workspace", "announce", _announced)
+            await _readiness(http, '"OK"')
+        finally:
+            await bus.close()
+        assert (await http.get("/health/liveness")).status_code == 200
+        assert "eventloop_lag_seconds" in (await http.get("/metrics")).text
+
+
+async def _readiness(http: httpx.AsyncClient, wanted: str) -> str:
+    """Wait until the process says that of itself."""
     deadline = time.monotonic() + 30
-    status = 0
-    while status != 200:
-        assert time.monotonic() < deadline
+    text = ""
+    while wanted not in text:
+        assert time.monotonic() < deadline, text
         with suppress(httpx.TransportError):
-            status = httpx.get(f"{status_url}/health/readiness").status_code
-        time.sleep(0.05)
-    assert httpx.get(f"{status_url}/health/liveness").status_code == 200
-    assert "eventloop_lag_seconds" in httpx.get(f"{status_url}/metrics").text
+            text = (await http.get("/health/readiness")).text
+        await asyncio.sleep(0.05)
+    return text
+
+
+async def _announced(message: dict[str, Any]) -> dict[str, int]:
+    return {"services": len(message["services"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import zipfile
@@ -70,6 +71,9 @@ async def test_an_archive_is_exact(owner: Owner) -> None:
     with zipfile.ZipFile(io.BytesIO(response.content)) as zipped:
         assert zipped.testzip() is None
         assert {name: zipped.read(name) for name in zipped.namelist()} == FILES
+    async with asyncio.timeout(5):  # its gateway says so once all of it is written
+        while (await owner.manager.read("with files", silent=True))["download_count"] == 0:
+            await asyncio.sleep(0.05)
     assert (await owner.manager.read("with files", silent=True))["download_count"] == 3
     head = await owner.http.head(response.url, headers=response.request.headers)
     assert (head.status_code, head.headers["content-length"]) == (200, response.headers["content-length"])

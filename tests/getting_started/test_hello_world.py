@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from html import unescape
@@ -107,7 +108,10 @@ async def test_http_proxy(hello: Hello, http: httpx.AsyncClient) -> None:
 async def test_service_is_gone_with_its_script(hello: Hello, http: httpx.AsyncClient) -> None:
     await hello.script.kill()
     address = f"/{hello.workspace}/services/{hello.service_id.split('/')[1]}/hello"
-    answer = await http.get(address, params={"name": "John"})
+    async with asyncio.timeout(5):
+        # Between the end of its socket and that of its registration it is one that is not connected.
+        while (answer := await http.get(address, params={"name": "John"})).status_code == 503:
+            assert "not connected" in answer.json()["detail"]
     assert answer.status_code == 404
     assert "Service not found" in answer.json()["detail"] or "not connected" in answer.json()["detail"]
 

@@ -40,9 +40,9 @@ async def test_echo_and_status(gateway: Gateway) -> None:
 
 async def test_a_reader_may_not_write(gateway: Gateway) -> None:
     """Each method asks for the permission it needs."""
-    owner = await gateway.connect("owner", user("olga"), "ws-user-olga")
+    owner = await gateway.connect("owner", user("otto"), "ws-user-otto")
     assert owner
-    reader = await gateway.connect("reader", user("rob", ws_user_olga=Permission.READ), "ws-user-olga")
+    reader = await gateway.connect("reader", user("rob", ws_user_otto=Permission.READ), "ws-user-otto")
     manager = reader.manager
     for call in (
         manager.echo(1),
@@ -54,7 +54,7 @@ async def test_a_reader_may_not_write(gateway: Gateway) -> None:
     ):
         with pytest.raises(RemoteException, match="PermissionError: Permission denied for workspace"):
             await call
-    assert await manager.list_clients() == [{"id": "ws-user-olga/owner", "user": owner.link.principal.dump()}]
+    assert await manager.list_clients() == [{"id": "ws-user-otto/owner", "user": owner.link.principal.dump()}]
     assert (await manager.check_status())["user_permission"] == "r"
 
 
