@@ -70,6 +70,20 @@ class ServiceCli:
         parser.set_defaults(action=action, finds_cluster=finds_cluster)
         return parser
 
+    def add_migrate(self, migrations: Callable[[], Callable[[Settings], None]]) -> None:
+        """Add the verb ``migrate``; ``migrations`` imports what it runs: --help stays quick."""
+
+        def migrate(settings: Settings, parsed: argparse.Namespace) -> None:
+            settings.require("database_url")
+            migrations()(settings)
+
+        self.add(
+            "migrate",
+            migrate,
+            "create or update the tables of this service; safe to run twice and concurrently",
+            finds_cluster=False,
+        )
+
     def add_client(self, verb: str, action: ClientAction, help: str) -> argparse.ArgumentParser:
         """Add a verb that people use where no cluster is: it takes no settings, and none are read."""
         parser = self._verbs.add_parser(verb, help=help, description=help, allow_abbrev=False)

@@ -21,6 +21,9 @@ class Background:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin some work. Where nobody awaits it, an error of ours is logged."""
         task = asyncio.create_task(work)

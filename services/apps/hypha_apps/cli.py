@@ -8,6 +8,7 @@ from hypha_common.operating import add_json
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from hypha_common.cli import Run
     from hypha_common.settings import Settings
@@ -20,12 +21,7 @@ _REQUIRED = ("nats_url", "database_url", "jwt_secret")
 def build() -> ServiceCli:
     """Return the command line of the apps service."""
     cli = ServiceCli("apps", run=_service, requires=_REQUIRED)
-    cli.add(
-        "migrate",
-        _migrate,
-        "create or update the tables of this service; safe to run twice and concurrently",
-        finds_cluster=False,
-    )
+    cli.add_migrate(_migrations)
     _add_operators(cli)
     return cli
 
@@ -54,11 +50,10 @@ def _service() -> Run:
     return run
 
 
-def _migrate(settings: Settings, parsed: argparse.Namespace) -> None:
+def _migrations() -> Callable[[Settings], None]:
     from .migrate import migrate
 
-    settings.require("database_url")
-    migrate(settings)
+    return migrate
 
 
 def _sessions(settings: Settings, parsed: argparse.Namespace) -> int | None:

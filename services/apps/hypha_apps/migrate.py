@@ -8,12 +8,9 @@ from hypha_common.migrations import Schema
 if TYPE_CHECKING:
     from hypha_common.settings import Settings
 
-__all__ = ["HEAD", "SCHEMA", "is_current", "migrate"]
+__all__ = ["SCHEMA", "migrate"]
 
-HEAD = "0001"
-SCHEMA = Schema("apps", HEAD, Path(__file__).parent / "migrations")
-
-is_current = SCHEMA.is_current
+SCHEMA = Schema("apps", "0001", Path(__file__).parent / "migrations")
 
 
 def migrate(settings: Settings) -> None:

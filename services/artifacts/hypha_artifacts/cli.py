@@ -8,6 +8,8 @@ from hypha_common.cli import ServiceCli
 from hypha_common.operating import add_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypha_common.cli import Run
     from hypha_common.settings import Settings
 
@@ -19,12 +21,7 @@ _REQUIRED = ("nats_url", "database_url", "jwt_secret", "endpoint_url", "access_k
 def build() -> ServiceCli:
     """Return the command line of the artifacts service."""
     cli = ServiceCli("artifacts", run=_service, requires=_REQUIRED)
-    cli.add(
-        "migrate",
-        _migrate,
-        "create or update the tables of this service; safe to run twice and concurrently",
-        finds_cluster=False,
-    )
+    cli.add_migrate(_migrations)
     _add_keeping(cli)
     _add_transfer(cli)
     return cli
@@ -88,11 +85,10 @@ def _service() -> Run:
     return run
 
 
-def _migrate(settings: Settings, parsed: argparse.Namespace) -> None:
+def _migrations() -> Callable[[Settings], None]:
     from .migrate import migrate
 
-    settings.require("database_url")
-    migrate(settings)
+    return migrate
 
 
 def _list(settings: Settings, parsed: argparse.Namespace) -> int | None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,8 @@ from hypha_common.cli import ServiceCli
 from .operators.parsers import add_verbs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypha_common.cli import Run
     from hypha_common.settings import Settings
 
@@ -18,12 +19,7 @@ __all__ = ["build", "main"]
 def build() -> ServiceCli:
     """Return the command line of the auth service."""
     cli = ServiceCli("auth", run=_service, requires=("nats_url", "database_url", "jwt_secret"))
-    cli.add(
-        "migrate",
-        _migrate,
-        "create or update the tables of this service; safe to run twice and concurrently",
-        finds_cluster=False,
-    )
+    cli.add_migrate(_migrations)
     add_verbs(cli)
     return cli
 
@@ -38,8 +34,7 @@ def _service() -> Run:
     return run
 
 
-def _migrate(settings: Settings, parsed: argparse.Namespace) -> None:
+def _migrations() -> Callable[[Settings], None]:
     from .migrate import migrate
 
-    settings.require("database_url")
-    migrate(settings)
+    return migrate

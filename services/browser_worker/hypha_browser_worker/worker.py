@@ -158,18 +158,6 @@ class BrowserWorker(BaseWorker):
             session.info.status = SessionStatus.STOPPING
         await self._end(session)
 
-    async def get_logs(
-        self,
-        session_id: str,
-        type: str | None = None,  # noqa: A002  # the word of the protocol
-        offset: int = 0,
-        limit: int | None = None,
-        log_type: str | None = None,
-        context: Any = None,
-    ) -> dict[str, Any]:
-        """Return ``{items: [{type, content}], total, offset, limit}``: types are ``console`` and ``error``."""
-        return self._find(session_id).log.page(type or log_type, offset, limit)
-
     async def compile(
         self,
         manifest: dict[str, Any],
@@ -206,10 +194,6 @@ class BrowserWorker(BaseWorker):
 
     async def list_sessions(self, workspace: str, context: Any = None) -> list[SessionInfo]:
         return [session.info for session in self._live.values() if session.app.workspace == workspace]
-
-    async def get_session_info(self, session_id: str, context: Any = None) -> SessionInfo:
-        """Return a session; for a while after it ended, too, with the reason."""
-        return self._find(session_id).info
 
     async def shutdown(self, context: Any = None) -> None:
         """Stop every session, then the browser."""
@@ -248,6 +232,16 @@ class BrowserWorker(BaseWorker):
             for session in list(self._live.values()):
                 if session.sockets.alone_s() > self._alone_limit_s:
                     session.fail("its connection to the server has ended")
+
+    async def _get_session_logs(
+        self, session_id: str, log_type: str | None = None, offset: int = 0, limit: int | None = None
+    ) -> dict[str, Any]:
+        """Types are ``console`` and ``error``."""
+        return self._find(session_id).log.page(log_type, offset, limit)
+
+    def _session(self, session_id: str) -> SessionInfo:
+        """Return a session; for a while after it ended, too, with the reason."""
+        return self._find(session_id).info
 
     def _find(self, session_id: str) -> Session:
         session = self._live.get(session_id) or self._ended.get(session_id)

@@ -8,6 +8,8 @@ from hypha_common.cli import ServiceCli
 from hypha_common.operating import add_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hypha_common.cli import Run
     from hypha_common.settings import Settings
 
@@ -17,12 +19,7 @@ __all__ = ["build", "main"]
 def build() -> ServiceCli:
     """Return the command line of the workspace service."""
     cli = ServiceCli("workspace", run=_service, requires=("nats_url", "database_url"))
-    cli.add(
-        "migrate",
-        _migrate,
-        "create or update the tables of this service; safe to run twice and concurrently",
-        finds_cluster=False,
-    )
+    cli.add_migrate(_migrations)
     _add_views(cli)
     _add_deeds(cli)
     return cli
@@ -74,11 +71,10 @@ def _service() -> Run:
     return run
 
 
-def _migrate(settings: Settings, parsed: argparse.Namespace) -> None:
+def _migrations() -> Callable[[Settings], None]:
     from .migrate import migrate
 
-    settings.require("database_url")
-    migrate(settings)
+    return migrate
 
 
 def _list(settings: Settings, parsed: argparse.Namespace) -> int | None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
+from hypha_apps.background import Background
 from hypha_common.errors import HyphaError
 
 __all__ = ["Errands"]
@@ -18,25 +18,20 @@ class Errands:
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
-        self._running: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @property
     def free(self) -> int:
         """How many more may begin."""
-        return max(0, self._at_once - len(self._running))
+        return max(0, self._at_once - len(self._background))
 
     def begin(self, work: Coroutine[Any, Any, None], **about: str) -> None:
         """Do it in the background; ``about`` is what a log says where it fails."""
-        task = asyncio.create_task(_safely(work, about))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._background.run(_safely(work, about))
 
     async def close(self) -> None:
         """Give up what is under way; another replica does it."""
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running))
+        await self._background.close()
 
 
 async def _safely(work: Coroutine[Any, Any, None], about: dict[str, str]) -> None:

@@ -128,21 +128,6 @@ class PythonEvalWorker(BaseWorker):
         if session.info.status in _LIVE:
             session.info.status = SessionStatus.STOPPED
 
-    async def get_logs(
-        self,
-        session_id: str,
-        type: str | None = None,  # noqa: A002  # the word of the protocol
-        offset: int = 0,
-        limit: int | None = None,
-        log_type: str | None = None,
-        context: Any = None,
-    ) -> dict[str, Any]:
-        """Return what a script has printed (``stdout``, ``stderr``) and what there is to say (``info``, ``error``)."""
-        return self._of(session_id).log.page(type or log_type, offset, limit)
-
-    async def get_session_info(self, session_id: str, context: Any = None) -> SessionInfo:
-        return self._of(session_id).info
-
     async def list_sessions(self, workspace: str, context: Any = None) -> list[SessionInfo]:
         return [session.info for session in self._scripts.values() if session.info.workspace == workspace]
 
@@ -179,6 +164,15 @@ class PythonEvalWorker(BaseWorker):
         else:
             session.info.status, session.info.error = SessionStatus.FAILED, f"the script failed: {fault}"
             session.log.add("error", f"The script failed: {fault}")
+
+    async def _get_session_logs(
+        self, session_id: str, log_type: str | None = None, offset: int = 0, limit: int | None = None
+    ) -> dict[str, Any]:
+        """What a script has printed (``stdout``, ``stderr``) and what there is to say (``info``, ``error``)."""
+        return self._of(session_id).log.page(log_type, offset, limit)
+
+    def _session(self, session_id: str) -> SessionInfo:
+        return self._of(session_id).info
 
     def _of(self, session_id: str) -> _Session:
         session = self._scripts.get(session_id)
