@@ -1,4 +1,4 @@
-"""Sources of apps that docs/app-templates.md shows."""
+"""Sources of apps that docs/reference/app-templates.md shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["documented_source"]
 
-_PAGE = Path(__file__).parents[2] / "docs" / "app-templates.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "app-templates.md"
 
 
 def documented_source(word: str) -> str:

@@ -1,4 +1,4 @@
-"""An app of each browser type, as docs/app-templates.md shows it: installed from its source, started, called."""
+"""An app of each browser type, as docs/reference/app-templates.md shows it: installed, started, called."""
 
 from __future__ import annotations
 

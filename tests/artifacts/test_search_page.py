@@ -1,4 +1,4 @@
-"""The page about finding artifacts, docs/artifact-search.md: its examples find what they ask for."""
+"""The page about finding artifacts, docs/how-to/artifact-search.md: its examples find what they ask for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
 
-_PAGE = (Path(__file__).parents[2] / "docs" / "artifact-search.md").read_text()
+_PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "artifact-search.md").read_text()
 
 
 def snippets(language: str, workspace: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Files of artifacts on a whole cluster, as docs/artifact-files.md shows them: hypha-rpc, curl and plain HTTP."""
+"""Files of artifacts on a whole cluster, as docs/how-to/artifact-files.md shows them, by hypha-rpc, curl and HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypha_common.ids import new_id
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
 
-_PAGE = (Path(__file__).parents[2] / "docs" / "artifact-files.md").read_text()
+_PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "artifact-files.md").read_text()
 _SNIPPETS = re.findall(r"```(python|bash)\n(.*?)```", _PAGE, re.DOTALL)
 
 
@@ -28,7 +28,7 @@ def snippet(text: str) -> str:
 async def run_python(code: str, names: dict[str, Any]) -> dict[str, Any]:
     """Run code of the page and return its variables."""
     source = "async def page():\n" + textwrap.indent(code, "    ") + "\n    return locals()\n"
-    exec(compile(source, "docs/artifact-files.md", "exec"), names)
+    exec(compile(source, "docs/how-to/artifact-files.md", "exec"), names)
     found: dict[str, Any] = await names["page"]()
     return found
 

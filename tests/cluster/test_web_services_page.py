@@ -1,4 +1,4 @@
-"""The example of docs/web-services.md, as it stands there."""
+"""The example of docs/how-to/web-services.md, as it stands there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
 from tests.fixtures.scripts import StartScript
 
-_PAGE = Path(__file__).resolve().parents[2] / "docs" / "web-services.md"
+_PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "web-services.md"
 
 
 def examples() -> list[str]:

@@ -1,4 +1,4 @@
-"""The page about artifacts, docs/artifacts.md: its examples, one after the other, as they stand there."""
+"""The page about artifacts, docs/how-to/artifacts.md: its examples, one after the other, as they stand there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.cluster.running_cluster import RunningCluster
 
-PAGE = Path(__file__).parents[2] / "docs" / "artifacts.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "artifacts.md"
 
 
 async def test_the_examples(cluster: RunningCluster) -> None:

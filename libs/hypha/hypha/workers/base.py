@@ -29,7 +29,7 @@ _LIVE = (SessionStatus.STARTING, SessionStatus.RUNNING)
 
 class BaseWorker(WorkerService):
     """
-    A program that runs apps of some types: a service of type ``server-app-worker`` (``docs/workers.md``).
+    A program that runs apps of some types: a service of type ``server-app-worker`` (``docs/how-to/workers.md``).
 
     Write it in one of two ways. Either fill in the hooks ``_start_session``, ``_stop_session`` and
     ``_get_session_logs``, and what sessions there are is kept here (``_sessions``, and in ``_session_data`` what
