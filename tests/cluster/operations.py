@@ -15,7 +15,7 @@ from hypha_common.settings import Settings
 from hypha_common.subjects import gateway_verb, role_verb
 from tests.cluster.running_cluster import RunningCluster
 
-__all__ = ["Operator", "operate", "until"]
+__all__ = ["Operator", "operate", "registry_is_what_has_sockets", "until"]
 
 Owner = tuple[str, int]  # gateway and generation
 
@@ -77,6 +77,16 @@ async def operate(cluster: RunningCluster) -> AsyncIterator[Operator]:
         yield Operator(environment, bus)
     finally:
         await bus.close()
+
+
+async def registry_is_what_has_sockets(cluster: RunningCluster, workspace: str, *, timeout: float = 20.0) -> set[str]:
+    """Wait until the registry says of a workspace what its gateways say; return the addresses of its clients."""
+    async with operate(cluster) as operator, asyncio.timeout(timeout):
+        while True:
+            registered = await operator.registered(workspace)
+            if registered == await operator.sockets(workspace, {gateway for gateway, _ in registered.values()}):
+                return set(registered)
+            await asyncio.sleep(0.2)
 
 
 async def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.frame_client import FrameClient
 from tests.cluster.load import KINDS, Call, Load, Stream, under_load
-from tests.cluster.operations import operate, until
+from tests.cluster.operations import registry_is_what_has_sockets, until
 from tests.cluster.running_cluster import RunningCluster
 
 MAX_CALL_S = 2.0  # the promise
@@ -119,13 +119,8 @@ async def test_database_restarted(battered: RunningCluster) -> None:
 
 async def _registry_is_what_has_sockets(cluster: RunningCluster, load: Load) -> None:
     workspace = load.members[0].server.config.workspace
-    async with operate(cluster) as operator, asyncio.timeout(RECOVERY_S):
-        while True:
-            registered = await operator.registered(workspace)
-            if registered == await operator.sockets(workspace, {gateway for gateway, _ in registered.values()}):
-                break
-            await asyncio.sleep(0.2)
-    assert {f"{workspace}/{member.client_id}" for member in load.members} <= set(registered)
+    registered = await registry_is_what_has_sockets(cluster, workspace, timeout=RECOVERY_S)
+    assert {f"{workspace}/{member.client_id}" for member in load.members} <= registered
 
 
 async def _listed(load: Load, timeout: float) -> None:
