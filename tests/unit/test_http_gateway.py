@@ -69,17 +69,18 @@ async def test_base_path(world: World) -> None:
 
 
 async def test_health(world: World) -> None:
-    """Readiness names what it checked; metrics carry no names of users."""
+    """Readiness names what it checked; metrics carry no paths of users' services."""
     ready = await world.http.get("/health/readiness")
     assert ready.status_code == 200, ready.text
     services = {"store": "ready", "auth": "ready", "event_bus": "ready", "pubsub": "healthy"}
     assert ready.json()["detail"] == {**services, "artifacts": "away", "apps": "off"}  # they are no condition for calls
     assert (await world.http.get("/health/liveness")).json()["status"] == "OK"
     assert (await world.http.get("/health")).json()["status"] == "HEALTHY"
-    await world.http.get("/public/services/test-service/test?x=1")
+    await world.http.get("/public/services/nobody-has-this/test?x=1")
     metrics = (await world.http.get("/metrics")).text
-    assert 'http_requests_total{method="GET",status="200"}' in metrics
-    assert "test-service" not in metrics
+    assert 'http_requests_total{method="GET",route="/health/liveness",status="200"}' in metrics
+    assert 'route="/{workspace}/services/{service}/{keys}"' in metrics
+    assert "nobody-has-this" not in metrics
 
 
 async def test_readiness_while_draining(world: World) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from .db_metrics import METERS, Meter
 from .errors import DeadlineExceeded, Unavailable
 from .subjects import PARTITIONS, partition_of
 
@@ -56,6 +58,7 @@ class Shard:
 
     def __init__(self, url: str, *, application: str, pool_size: int) -> None:
         self.url = driver_url(url)
+        self.meter = Meter(self.url)
         # With no minimum, creating the pool does not need a server, and one that comes back is found by itself.
         self._pool = asyncpg.create_pool(
             self.url,
@@ -82,11 +85,13 @@ class Shard:
         )
 
     async def open(self) -> None:
-        with _translated():
+        with _translated(self.meter):
             await self._pool
+        METERS.add(self)
 
     async def close(self) -> None:
         """Give running queries a moment, then cut the connections."""
+        METERS.discard(self)
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._pool.close()
@@ -98,33 +103,52 @@ class Shard:
         await self.fetchval("SELECT 1")
 
     async def fetch(self, query: str, *args: Any) -> list[Record]:
-        with _translated():
-            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
-                rows: list[Record] = await connection.fetch(query, *args)
-                return rows
+        async with self._use() as connection:
+            rows: list[Record] = await connection.fetch(query, *args)
+            return rows
 
     async def fetchrow(self, query: str, *args: Any) -> Record | None:
-        with _translated():
-            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
-                return await connection.fetchrow(query, *args)
+        async with self._use() as connection:
+            return await connection.fetchrow(query, *args)
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        with _translated():
-            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
-                return await connection.fetchval(query, *args)
+        async with self._use() as connection:
+            return await connection.fetchval(query, *args)
 
     async def execute(self, query: str, *args: Any) -> int:
         """Run a statement and return how many rows it touched."""
-        with _translated():
-            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
-                return _rows_of(await connection.execute(query, *args))
+        async with self._use() as connection:
+            return _rows_of(await connection.execute(query, *args))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PoolConnectionProxy[Record]]:
         """Run several statements as one; what the body raises rolls them back."""
-        with _translated():
-            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+        async with self._use() as connection, connection.transaction():
+            yield connection
+
+    def connections(self) -> tuple[int, int]:
+        """Return how many connections there are: in use, idle."""
+        idle: int = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle
+
+    @asynccontextmanager
+    async def _use(self) -> AsyncIterator[PoolConnectionProxy[Record]]:
+        """Lend a connection, and measure: how long it was waited for, how long it was used, what failed."""
+        meter = self.meter
+        with _translated(meter):
+            asked = time.perf_counter()
+            meter.waiting += 1
+            try:
+                connection = await self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
+            finally:
+                meter.waiting -= 1
+            had = time.perf_counter()
+            meter.wait_s.observe(had - asked)
+            try:
                 yield connection
+            finally:
+                await self._pool.release(connection)
+                meter.query_s.observe(time.perf_counter() - had)
 
 
 class Database:
@@ -205,12 +229,14 @@ def _rows_of(status: str) -> int:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(meter: Meter) -> Iterator[None]:
     try:
         yield
     except (TimeoutError, asyncpg.QueryCanceledError):
+        meter.failed("timeout")
         raise DeadlineExceeded("The database did not answer in time") from None
     except _AWAY as error:
         if isinstance(error, ValueError):  # asyncpg.DataError: a value that does not fit its parameter
             raise
+        meter.failed("away")
         raise Unavailable(f"The database is not available: {type(error).__name__}") from error

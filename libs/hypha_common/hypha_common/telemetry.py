@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from .process_metrics import LoopWatch
 from .redaction import keep_secrets_out, without_secrets
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ __all__ = ["METRICS_TYPE", "LoopWatch", "StatusPage", "configure_logging", "metr
 
 METRICS_TYPE = CONTENT_TYPE_LATEST
 
-LOOP_LAG = Gauge("eventloop_lag_seconds", "How late the event loop ran its last timer")
-TASKS = Gauge("asyncio_tasks", "Tasks that are not done")
-
-_LOOP_PERIOD_S = 1.0
 _REQUEST_TIMEOUT_S = 5.0
 _MAX_REQUEST_BYTES = 8192
 # They tell at INFO what we tell ourselves, with the addresses of requests, and at DEBUG every frame and header: tokens
@@ -100,25 +97,6 @@ def _add(**values: str) -> Processor:
 def metrics_text() -> bytes:
     """Return the body of ``/metrics``; its content type is METRICS_TYPE."""
     return generate_latest()
-
-
-class LoopWatch:
-    """
-    Measures how late the event loop runs, while its task runs: ``lag_s``, and two gauges.
-
-    """
-
-    def __init__(self) -> None:
-        self.lag_s = 0.0
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + _LOOP_PERIOD_S
-            await asyncio.sleep(_LOOP_PERIOD_S)
-            self.lag_s = max(0.0, loop.time() - due)
-            LOOP_LAG.set(self.lag_s)
-            TASKS.set(len(asyncio.all_tasks()))
 
 
 class StatusPage:

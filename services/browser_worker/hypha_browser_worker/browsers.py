@@ -73,6 +73,9 @@ class Browsers:
         self._lock = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        return len(self._running)
+
     @property
     def pids(self) -> list[int]:
         """The browsers that run, as far as their processes can be told."""

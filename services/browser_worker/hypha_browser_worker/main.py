@@ -8,6 +8,7 @@ import structlog
 from hypha.hub_client import disconnect
 from hypha.workers.command_line import Place
 from hypha_common.errors import ConfigurationError, Unavailable
+from hypha_common.process_metrics import LoopWatch
 from hypha_common.service_process import until_stopped
 from hypha_common.settings import Settings
 from hypha_common.telemetry import serve_status
@@ -106,10 +107,12 @@ async def run(settings: Settings, place: Place, executable: str | None, stop: as
     )
     process = WorkerProcess(place, worker)
     status = await serve_status(settings, process.missing)
+    watch = asyncio.create_task(LoopWatch().run())
     try:
         await until_stopped(stop, process.work())
     finally:
         log.info("worker_stopping")
         await process.close()
+        watch.cancel()
         if status is not None:
             status.close()

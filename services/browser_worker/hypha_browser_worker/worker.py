@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from hypha.workers.base import (
 )
 from hypha_common.errors import BadRequest
 
-from . import templates
+from . import metrics, templates
 from .app_config import AppConfig
 from .browsers import IDLE_S, Browsers
 from .outbound import Outbound
@@ -125,6 +126,11 @@ class BrowserWorker(BaseWorker):
             flags += ("--disable-web-security",)
         self._browsers = Browsers(self._settings, self._executable, flags=flags, idle_s=self._idle_s)
         self._spawn(self._look())
+        metrics.WORKERS.add(self)
+
+    def load(self) -> tuple[int, int]:
+        """Return how many sessions live here, and how many browsers run."""
+        return len(self._live), 0 if self._browsers is None else len(self._browsers)
 
     async def start(self, config: Any, context: Any = None) -> Any:
         """Start an app and return its SessionInfo as soon as its page is loaded."""
@@ -140,12 +146,16 @@ class BrowserWorker(BaseWorker):
         session = self._live[app.session_id] = Session(app, self._take_failed)
         try:
             await self.tell_progress(config, "info", "Opening the page of the app")
+            began = time.monotonic()
             await session.start(self.browsers, self._outbound, self._operators)
         except BaseException as error:
+            metrics.STARTS.labels("failed").inc()
             if session.is_live:
                 session.info.status, session.info.error = SessionStatus.FAILED, str(error) or repr(error)
             await self._end(session)
             raise
+        metrics.STARTS.labels("started").inc()
+        metrics.START_SECONDS.observe(time.monotonic() - began)
         await self.tell_progress(config, "success", "The page of the app is loaded")
         return session.info
 

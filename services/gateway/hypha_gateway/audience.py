@@ -25,6 +25,10 @@ class Audience:
         self._bus = bus
         self._members: dict[str, set[Connection]] = {}
         self._interest: dict[str, Subscription] = {}
+        self.delivered = 0  # events, to each connection
+
+    def __len__(self) -> int:
+        return len(self._interest)
 
     async def subscribe(self, connection: Connection, types: list[str]) -> None:
         """Add event types; when this returns, later events reach the connection."""
@@ -59,4 +63,5 @@ class Audience:
         event = envelope.open_envelope(payload)
         for connection in tuple(self._members.get(workspace, ())):
             if event.label in connection.event_types:
+                self.delivered += 1
                 connection.deliver((event.body,))

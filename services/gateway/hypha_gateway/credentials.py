@@ -25,6 +25,9 @@ class Credentials:
     def __init__(self) -> None:
         self._sessions: dict[str, set[Session]] = {}
 
+    def __len__(self) -> int:
+        return len(self._sessions)
+
     def add(self, session: Session, token_ids: Iterable[str]) -> None:
         for token_id in token_ids:
             self._sessions.setdefault(token_id, set()).add(session)

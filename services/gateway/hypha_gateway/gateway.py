@@ -12,6 +12,7 @@ import structlog
 from hypha_common.audit import Audit
 from hypha_common.bus import Bus
 from hypha_common.errors import HyphaError
+from hypha_common.process_metrics import LoopWatch
 from hypha_common.security_feed import AuthSource, Security, SecurityFeed
 from hypha_common.settings import Settings
 from hypha_common.subjects import role_verb
@@ -31,6 +32,7 @@ from .lease import Lease
 from .liveness import Liveness
 from .local_client import LocalClient
 from .pending import PendingCalls
+from .readings import GATEWAYS
 from .roles import RoleCalls
 from .router import Router
 from .session import Session
@@ -104,9 +106,9 @@ class Gateway:
             audit=self.audit,
             custom=self.custom,
         )
-        self._audience = Audience(self.bus)
-        self._departures = Departures(self.bus)
-        self._lease = Lease(bus=self.bus, table=self.table, departures=self._departures, settings=settings)
+        self.audience = Audience(self.bus)
+        self.departures = Departures(self.bus)
+        self.lease = Lease(bus=self.bus, table=self.table, departures=self.departures, settings=settings)
         self._activity = Activity(bus=self.bus, table=self.table, settings=settings)
         self._liveness = Liveness(
             table=self.table, router=self.router, windows=self.windows, idle_timeout_s=settings.ws_idle_timeout
@@ -118,14 +120,16 @@ class Gateway:
         await self.bus.connect()
         await self.bus.undeliverable(self._undeliverable)
         await self.router.start()
-        await Control(self, self._audience).start()
+        await Control(self, self.audience).start()
         self.bus.on_disconnected += [self.roles.bus_lost, self.pending.bus_lost, self.client.bus_lost]
         await self.feed.start()
         await self.bus.flush()
+        GATEWAYS.add(self)
         for watched in (
-            self._lease.run,
+            LoopWatch().run,
+            self.lease.run,
             self._activity.run,
-            self._departures.run,
+            self.departures.run,
             self._liveness.run,
             self.roles.watch,
             self.pending.watch,
@@ -136,7 +140,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """Tell the registry about every departure, then leave the bus."""
-        await self._departures.told(timeout=5.0)
+        GATEWAYS.discard(self)
+        await self.departures.told(timeout=5.0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -172,9 +177,25 @@ class Gateway:
         return {
             "address": f"{settings.host}:{settings.port}",
             "connections": len(self.table),
-            "lease_age_s": round(self._lease.age_s, 1) if self._lease.renewed_at else None,
+            "lease_age_s": round(self.lease.age_s, 1) if self.lease.renewed_at else None,
             "draining": self.state.draining,
             "limits": {name: getattr(settings, name) for name in _LIMITS},
+        }
+
+    def tables(self) -> dict[str, int]:
+        """Return how much is kept here; without connections, next to nothing."""
+        return {
+            "sessions": len(self.sessions),
+            "connections": len(self.table),
+            "addresses": self.table.addresses,
+            "audiences": len(self.audience),
+            "credentials": len(self.credentials),
+            "departures": len(self.departures),
+            "pending_calls": len(self.pending),
+            "owed_calls": len(self.roles),
+            "send_windows": len(self.windows),
+            "http_calls": len(self.client.peer.waiting()),
+            "web_calls": len(self.state.web_apps),
         }
 
     def accepts(self) -> bool:
@@ -191,14 +212,14 @@ class Gateway:
         """Undo everything that was made for a connection."""
         connection.release()
         self.table.remove(connection)
-        self._audience.remove(connection)
+        self.audience.remove(connection)
         self.roles.released(connection)
         self.pending.released(connection)
         self.client.left(connection.address)
         if connection.interest is not None:
             self.bus.unsubscribe(connection.interest)
             connection.interest = None
-        self._departures.report(connection.address, connection.generation, reason)
+        self.departures.report(connection.address, connection.generation, reason)
 
     def _undeliverable(self, tail: str, subject: str) -> None:
         if tail.startswith("h."):

@@ -82,6 +82,7 @@ class Handshake:
             raise Unavailable("No free slot for a handshake") from None
         finally:
             self.waiting -= 1
+            metrics.ADMISSION_WAIT.observe(time.monotonic() - started)
         try:
             if session.ended:
                 return None

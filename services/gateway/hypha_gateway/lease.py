@@ -42,10 +42,12 @@ class Lease:
         self._runs = settings.partitions
         self._known: set[int] = set()
         self.renewed_at = 0.0  # time.monotonic()
+        self.load = 0.0  # frames a minute, of all clients that share load
+        self._began = time.monotonic()
 
     @property
     def age_s(self) -> float:
-        return time.monotonic() - self.renewed_at
+        return time.monotonic() - (self.renewed_at or self._began)
 
     async def renew(self) -> bool:
         """Renew in each database; True when all of them have heard."""
@@ -62,7 +64,9 @@ class Lease:
             await asyncio.sleep(_INTERVAL_S if renewed else _RETRY_S)
 
     async def _renew_in(self, head: int) -> bool:
-        message = {"gateway": self._bus.instance, "connections": len(self._table), "load": self._load()}
+        load = self._load()
+        self.load = sum(load.values())
+        message = {"gateway": self._bus.instance, "connections": len(self._table), "load": load}
         try:
             answer = await self._bus.request(role_verb("workspace", head, "lease"), message, timeout=3.0)
             if not answer["known"] and head in self._known:

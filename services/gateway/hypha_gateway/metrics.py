@@ -2,16 +2,20 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from hypha_common.readings import SECONDS
+
 __all__ = [
+    "ADMISSION_WAIT",
     "CONNECTIONS",
     "ESTABLISHED",
-    "FRAMES",
-    "FRAMES_BYTES",
     "HANDSHAKE_SECONDS",
     "INVALID_FRAMES",
     "PEER_NOT_FOUND",
     "RATE_LIMITED",
     "REFUSED",
+    "ROLE_CALLS",
+    "ROLE_SECONDS",
+    "ROUTE_SECONDS",
     "SLOW_CLOSED",
     "SUPERSEDED",
     "WEB_CALLS",
@@ -23,10 +27,18 @@ REFUSED = Counter("websocket_refused", "Handshakes that were refused", ["code"])
 RATE_LIMITED = Counter("websocket_rate_limited_disconnects", "Connections closed for sending too many frames")
 SLOW_CLOSED = Counter("slow_client_closed", "Connections closed because the client did not read")
 SUPERSEDED = Counter("supersede", "Connections replaced by a newer one of the same client")
-FRAMES = Counter("gateway_frames", "Frames taken from clients", ["to"])
-FRAMES_BYTES = Counter("gateway_frame_bytes", "Bytes of frames taken from clients")
 INVALID_FRAMES = Counter("gateway_invalid_frames", "Frames that could not be parsed")
-PEER_NOT_FOUND = Counter("peer_not_found", "Frames to a client that is not connected")
+PEER_NOT_FOUND = Counter("peer_not_found", "Calls of a client that is not, or no longer, connected", ["reason"])
+ROUTE_SECONDS = Histogram(
+    "frame_route_seconds",
+    "Time to send a frame on its way, of one in 64",
+    buckets=(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25),
+)
+ROLE_CALLS = Counter("role_calls", "Calls of clients to roles", ["target", "outcome"])
+ROLE_SECONDS = Histogram(
+    "role_call_seconds", "Time until a role answered a call, seen at the gateway", ["target"], buckets=SECONDS
+)
+ADMISSION_WAIT = Histogram("admission_wait_seconds", "Time a client waited for a slot to be let in", buckets=SECONDS)
 WEB_CALLS = Gauge("web_service_calls", "Requests and websockets that clients' ASGI applications are answering")
 HANDSHAKE_SECONDS = Histogram(
     "handshake_seconds",

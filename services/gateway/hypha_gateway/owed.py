@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hypha_common.ids import Address
@@ -34,6 +35,7 @@ class OwedCall:
     session: str
     instance: str
     payload: bytes | None
+    since: float = field(default_factory=time.perf_counter)
 
 
 class _OfCaller:
@@ -67,6 +69,13 @@ class OwedCalls:
     def replicas(self) -> list[tuple[str, str]]:
         """Return the (role, instance) of each replica that owes something."""
         return list(self._replicas)
+
+    def by_role(self) -> dict[str, int]:
+        """Return how many calls each role owes."""
+        owed: dict[str, int] = {}
+        for (role, _), calls in self._replicas.items():
+            owed[role] = owed.get(role, 0) + len(calls)
+        return owed
 
     def of(self, role: str, instance: str) -> tuple[OwedCall, ...]:
         return tuple(self._replicas.get((role, instance), ()))

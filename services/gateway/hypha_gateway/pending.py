@@ -69,16 +69,16 @@ class PendingCalls:
         if not calls:
             del self._by_callee[callee]
 
-    def refused(self, caller: Connection, session: str, to: str) -> None:
-        """Tell a caller that the callee of one of its calls is not there."""
+    def refused(self, caller: Connection, session: str, to: str, *, reason: str) -> None:
+        """Tell a caller that the callee of one of its calls is not there; ``reason`` is one word, for operators."""
         self.answered(caller.number, session)
-        metrics.PEER_NOT_FOUND.inc()
+        metrics.PEER_NOT_FOUND.labels(reason).inc()
         caller.reject(session, to, f"Target peer {to} is not connected")
 
-    def gone(self, callee: Callee) -> None:
+    def gone(self, callee: Callee, *, reason: str = "left") -> None:
         """Tell everybody who waits for ``callee``."""
         for (_, session), (caller, to) in list(self._by_callee.get(callee, {}).items()):
-            self.refused(caller, session, to)
+            self.refused(caller, session, to, reason=reason)
 
     def probe_failed(self, callee: tuple[str, str]) -> None:
         """Nobody listened when a probe was sent. What was called after it may have found somebody again."""
@@ -86,7 +86,7 @@ class PendingCalls:
         for key in self._probed.pop(callee, ()):
             if key in calls:
                 caller, to = calls[key]
-                self.refused(caller, key[1], to)
+                self.refused(caller, key[1], to, reason="silent")
 
     def released(self, caller: Connection) -> None:
         """Forget the calls of a connection that has ended, and fail those that it was to answer."""
@@ -97,7 +97,7 @@ class PendingCalls:
     def bus_lost(self) -> None:
         """Answers from elsewhere may have been lost: whoever waits for one is told."""
         for callee in [callee for callee in self._by_callee if isinstance(callee, tuple)]:
-            self.gone(callee)
+            self.gone(callee, reason="bus_lost")
 
     async def watch(self) -> None:
         """Look after the callees that owe an answer for a while; runs for the life of the gateway."""

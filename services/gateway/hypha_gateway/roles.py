@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypha_common.subjects import (
     session_token,
 )
 
+from . import metrics
 from .gate import Gate
 from .owed import OwedCall, OwedCalls, RoleCaller
 
@@ -52,6 +54,10 @@ class RoleCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def owed(self) -> dict[str, int]:
+        """Return how many answers each role owes."""
+        return self._calls.by_role()
+
     def gate(self, caller: RoleCaller, role: str) -> Gate | None:
         """Return None where ``caller`` has a replica of ``role``, else a gate that opens once it has (or cannot)."""
         if role in caller.pins:
@@ -84,7 +90,10 @@ class RoleCalls:
 
     def answered(self, number: int, session: str) -> None:
         """A role has ended the call."""
-        self._calls.pop(number, session)
+        call = self._calls.pop(number, session)
+        if call is not None:
+            metrics.ROLE_CALLS.labels(call.role, "answered").inc()
+            metrics.ROLE_SECONDS.labels(call.role).observe(time.perf_counter() - call.since)
 
     def released(self, caller: RoleCaller) -> None:
         """Forget the calls of a caller that is gone."""
@@ -147,7 +156,7 @@ class RoleCalls:
                 pinned(call.role, call.instance), payload, reply=f"{no_responders_prefix(self._bus.instance)}.{tail}"
             )
         except HyphaError:
-            self.answered(call.caller.number, call.session)
+            self._calls.pop(call.caller.number, call.session)
             raise
 
     async def _pin_then_open(self, caller: RoleCaller, role: str, gate: Gate) -> None:
@@ -182,7 +191,8 @@ class RoleCalls:
             self._fail(call)
 
     def _fail(self, call: OwedCall) -> None:
-        self.answered(call.caller.number, call.session)
+        self._calls.pop(call.caller.number, call.session)
+        metrics.ROLE_CALLS.labels(call.role, "failed").inc()
         if not call.caller.closed:
             text = f"ConnectionError: The {call.role} replica that was executing the call is gone"
             call.caller.reject(call.session, call.to, text)

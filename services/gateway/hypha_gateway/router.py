@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -28,6 +29,7 @@ from .pending import PROBE_TAIL, PendingCalls
 from .roles import RoleCalls
 from .streaming.posts import Posts
 from .table import ConnectionTable
+from .traffic import SAMPLED, Traffic
 from .windows import RECEIPT_BYTES, SendWindows
 
 __all__ = ["Router"]
@@ -49,11 +51,6 @@ _SAID_BY_US = frozenset(
 )
 _SOURCE = slice(1, 1 + envelope.INSTANCE_BYTES)
 _BODY = 1 + envelope.INSTANCE_BYTES
-
-_TO_LOCAL = metrics.FRAMES.labels("local")
-_TO_BUS = metrics.FRAMES.labels("bus")
-_TO_ROLE = metrics.FRAMES.labels("role")
-_TO_MEMBERS = metrics.FRAMES.labels("broadcast")
 
 
 class Router:
@@ -83,19 +80,29 @@ class Router:
         self._congestion: Gate | None = None
         self._waiting: asyncio.Task[None] | None = None
         self.slow: set[Connection] = set()
+        self.traffic = Traffic()
 
     async def start(self) -> None:
         await self._bus.subscribe(gateway_verb(self._bus.instance, "receipt"), self._on_receipt)
 
     def route(self, connection: Connection, data: bytes) -> Gate | None:
         """Send one frame of a client on its way; return a gate to wait at before its next one."""
+        self.traffic.frames += 1
+        if self.traffic.frames % SAMPLED:
+            return self._take(connection, data)
+        began = perf_counter()
+        gate = self._take(connection, data)
+        metrics.ROUTE_SECONDS.observe(perf_counter() - began)
+        return gate
+
+    def _take(self, connection: Connection, data: bytes) -> Gate | None:
         try:
             header, offset = split_frame(data)
         except BadRequest as error:
             metrics.INVALID_FRAMES.inc()
             log.debug("invalid_frame", client=str(connection.address), error=str(error))
             return None
-        metrics.FRAMES_BYTES.inc(len(data))
+        self.traffic.sizes.add(len(data))
         session = header.get("session")
         if not isinstance(session, str):
             session = None
@@ -122,19 +129,20 @@ class Router:
             if gate is not None:
                 connection.block(gate, retry=data)
                 return None
-            _TO_ROLE.inc()
+            self.traffic.role += 1
             frame = connection.stamp.frame(header, to, rest)
             self._roles.send(connection, role, to=to, method=header.get("method"), session=session, frame=frame)
             return None
         peer = self._table.peer(workspace, client)
         if session is not None:
             callee = peer.number if peer is not None else (workspace, client)
+            self.traffic.calls += 1
             self._pending.called(connection, session, callee, to)
         if peer is not None:
-            _TO_LOCAL.inc()
+            self.traffic.local += 1
             self._settle(peer.number, header)
             return peer.deliver((connection.stamp.header(header, to), rest))
-        _TO_BUS.inc()
+        self.traffic.bus += 1
         return self._publish(connection, workspace, client, session, connection.stamp.header(header, to), rest)
 
     def _settle(self, caller: int, header: dict[str, Any]) -> None:
@@ -172,7 +180,7 @@ class Router:
             )
         if workspace != connection.address.workspace:
             raise PermissionDenied(f"Broadcasting into another workspace is not allowed: {workspace}")
-        _TO_MEMBERS.inc()
+        self.traffic.broadcast += 1
         event_type = header.get("type")
         if event_type == "peer_not_found":
             raise PermissionDenied("A client must not send a message of type 'peer_not_found' to others")
@@ -187,6 +195,7 @@ class Router:
             return  # a probe: that somebody listens here is the answer
         kind = payload[0]
         if kind == envelope.Kind.FRAME:
+            self.traffic.from_bus += 1
             body = memoryview(payload)[_BODY:]
             if self._pending.waits(connection.number):
                 self._settle(connection.number, split_frame(body)[0])
@@ -200,6 +209,7 @@ class Router:
             if opened.kind is envelope.Kind.POST:
                 self._posts.from_bus(connection, reply, opened)
                 return
+            self.traffic.from_role += 1
             if opened.kind is envelope.Kind.ANSWER:
                 self._roles.answered(connection.number, opened.label)
             connection.deliver((opened.body,))
@@ -226,7 +236,7 @@ class Router:
         number, _, token = rest.partition(".")
         connection = self._table.by_number(int(number))
         if kind == "c" and connection is not None:
-            self._pending.refused(connection, decode_token(token), f"{workspace}/{client}")
+            self._pending.refused(connection, decode_token(token), f"{workspace}/{client}", reason="nobody")
 
     def _reject(self, connection: Connection, session: str | None, to: object, text: str) -> None:
         """Answer a call that could not be routed; without a session nobody waits and the frame is dropped."""

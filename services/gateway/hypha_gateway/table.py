@@ -37,6 +37,11 @@ class ConnectionTable:
     def __iter__(self) -> Iterator[Connection]:
         return iter(list(self._connections.values()))
 
+    @property
+    def addresses(self) -> int:
+        """How many addresses somebody answers at: connections, and the gateway's own."""
+        return len(self._peers)
+
     def peer(self, workspace: str, client: str) -> LocalPeer | None:
         return self._peers.get((workspace, client))
 

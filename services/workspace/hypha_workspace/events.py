@@ -29,6 +29,7 @@ class Events:
 
     def emit(self, workspace: str, event_type: str, data: Any) -> None:
         """Send one event. It tells of something that has happened, so a bus that is down costs only a log line."""
+        metrics.EVENTS.inc()
         frame = pack_frame({"type": event_type, "to": "*", "data": data})
         try:
             self._bus.publish(workspace_events(workspace), envelope.event(self._bus.instance_bytes, event_type, frame))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from hypha_common.wire import pack
 from . import metrics
 from .queues.repository import forget_empty
 from .registry.gateways import role_gateway
-from .registry.sweep import audit, count_rows, sweep_gateways, unload_idle
+from .registry.sweep import audit, count_rows, count_states, sweep_gateways, unload_idle
 from .workspaces.event_log import forget_old
 
 if TYPE_CHECKING:
@@ -215,6 +216,8 @@ class Lifetime:
         if strays is not None:
             self._tell(strays.clients)
             metrics.SWEPT.labels("service").inc(strays.services)
+            metrics.REPAIRED.labels("client").inc(len(strays.clients))
+            metrics.REPAIRED.labels("service").inc(strays.services)
             if strays.clients or strays.services:
                 log.warning("registry_repaired", clients=len(strays.clients), services=strays.services)
 
@@ -225,9 +228,12 @@ class Lifetime:
 
     async def count(self) -> None:
         """Refresh the gauges of registry rows."""
-        totals: dict[str, int] = {}
+        kinds: Counter[str] = Counter()
+        states: Counter[str] = Counter()
         for shard in self._stores.database.all():
-            for kind, rows in (await count_rows(shard)).items():
-                totals[kind] = totals.get(kind, 0) + rows
-        for kind, rows in totals.items():
+            kinds.update(await count_rows(shard))
+            states.update(await count_states(shard))
+        for kind, rows in kinds.items():
             metrics.ROWS.labels(kind).set(rows)
+        for state, rows in states.items():
+            metrics.REGISTRY_ROWS.labels(state).set(rows)

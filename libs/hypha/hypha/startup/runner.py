@@ -10,6 +10,7 @@ import structlog
 
 from hypha.hub_client import disconnect
 from hypha_common.errors import ConfigurationError, Unavailable
+from hypha_common.process_metrics import LoopWatch
 from hypha_common.service_process import until_stopped
 from hypha_common.settings import OPTIONS, Settings
 from hypha_common.telemetry import serve_status
@@ -113,9 +114,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     functions = load_functions(settings.startup_functions)
     runner = Runner(settings)
     status = await serve_status(settings, runner.missing)
+    watch = asyncio.create_task(LoopWatch().run())
     try:
         await until_stopped(stop, runner.run(functions))
     finally:
+        watch.cancel()
         if status is not None:
             status.close()
 

@@ -36,6 +36,9 @@ class Answers:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._last = 0
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def expect(self) -> tuple[str, asyncio.Future[Any]]:
         """Return a fresh token and the future that its answer completes."""
         self._last += 1

@@ -101,6 +101,16 @@ class Bus:
         """True while more is queued than the connection takes; wait for :meth:`written` before sending more."""
         return self._client.backlog_bytes > _HIGH_WATER_BYTES
 
+    def load(self) -> dict[str, int]:
+        """Return what passes and what waits, for metrics."""
+        return {
+            **{name: int(count) for name, count in self._client.stats.items()},
+            "subscriptions": self._client.subscriptions,
+            "backlog": self._client.backlog_bytes,
+            "waiting": len(self._answers),
+            "verbs": len(self._verbs),
+        }
+
     async def connect(self) -> None:
         """Connect; may be tried again. Raises Unavailable or DeadlineExceeded where no server answers soon."""
         try:
@@ -118,6 +128,7 @@ class Bus:
             self._closing = False
             raise
         metrics.CONNECTED.set(1)
+        metrics.BUSES.add(self)
         self._watchdog = asyncio.create_task(self._watch())
 
     async def _open(self) -> None:
@@ -164,6 +175,7 @@ class Bus:
     async def close(self) -> None:
         """Stop serving, let running requests finish, send what is queued, disconnect."""
         self._closing = True
+        metrics.BUSES.discard(self)
         await self.stop_serving()
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -230,7 +242,8 @@ class Bus:
         if not self._client.is_connected:
             raise Unavailable("The bus is not connected")
         try:
-            await self._client.flush(timeout=timeout)  # type: ignore[arg-type]  # seconds, fractions included
+            with metrics.ROUND_TRIP.time():
+                await self._client.flush(timeout=timeout)  # type: ignore[arg-type]  # seconds, fractions included
         except FlushTimeoutError:
             raise DeadlineExceeded("The bus did not answer") from None
         except NatsError as error:
@@ -273,7 +286,8 @@ class Bus:
         except BaseException:
             future.cancel()
             raise
-        return await self._answers.wait(token, future, timeout, subject)
+        with metrics.asking(subject):
+            return await self._answers.wait(token, future, timeout, subject)
 
     async def listens(self, subject: str) -> bool:
         """
@@ -330,7 +344,8 @@ class Bus:
             self._served.append(subscription)
 
     async def _run_verb(self, handler: VerbHandler, subject: str, reply: str, payload: bytes) -> None:
-        answer = await answer_verb(handler, payload, subject)
+        with metrics.answering(subject):
+            answer = await answer_verb(handler, payload, subject)
         if reply:
             self._reply(reply, answer)
 
@@ -357,7 +372,7 @@ class Bus:
             self._on_undeliverable(tail, subject)
 
     async def _count_error(self, error: Exception) -> None:
-        metrics.ERRORS.labels(type(error).__name__).inc()
+        metrics.note_error(error)
         log.warning("bus_error", error=repr(error))
 
     async def _disconnected(self) -> None:

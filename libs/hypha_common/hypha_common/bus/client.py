@@ -82,6 +82,11 @@ class DirectClient(NatsClient):
             self._write(head.encode(), *payload, b"\r\n")  # a large payload is not copied into the command
 
     @property
+    def subscriptions(self) -> int:
+        """The subjects that something of this process listens to."""
+        return len(self._direct)
+
+    @property
     def backlog_bytes(self) -> int:
         """Bytes accepted but not yet handed to the kernel."""
         return self._wide.queued_bytes

@@ -14,6 +14,7 @@ from .builtin import BUILT_IN
 from .caller import Caller
 from .frames import address_of, read_promise
 from .functions import Identity
+from .metrics import CALLBACK, UNKNOWN, Stopwatch
 from .outbox import Outbox
 from .remote import MethodNotFound, error_text
 from .reply import Reply
@@ -70,10 +71,12 @@ class Executor:
         """Run a call and answer it, at once where the method is not asynchronous."""
         # In its own name a role acts in the workspace of whom it talks to (contract 01 §1.7).
         identity = Identity(incoming.target, incoming.sender.partition("/")[0], self._user)
+        watch = Stopwatch(self._name_of(incoming))
         try:
             extra = unpack_extra(frame, offset)
             reply = self._reply(incoming, extra.get("promise"), extra.get("t"), identity)
         except HyphaError as error:
+            watch.failed(error)
             promise = None if incoming.session is None else "*"
             self._reply(incoming, promise, None, identity).reject(error_text(error))
             return
@@ -81,11 +84,13 @@ class Executor:
             self.running.admit(incoming.sender)
             result = self._invoke(incoming, extra, identity)
         except Exception as error:  # noqa: BLE001  # the outer edge of a call: whatever the method raises is answered
+            watch.failed(error)
             reply.reject(rejection_of(error, incoming.method))
             return
         if inspect.isawaitable(result):
-            self.running.start(result, reply)
+            self.running.start(watch.around(result), reply)
         else:
+            watch.done()
             reply.resolve(result)
 
     def _reply(self, incoming: Incoming, promise: Any, interval: Any, identity: Identity) -> Reply:
@@ -124,6 +129,14 @@ class Executor:
         if not isinstance(kwargs, dict):
             raise BadRequest("The last argument must be the map of keyword arguments")
         return args, kwargs
+
+    def _name_of(self, incoming: Incoming) -> str:
+        """Return what metrics call a call: ``<service>.<method>`` where that is one of ours, else what sort it is."""
+        if not incoming.method.startswith(SERVICES):
+            return CALLBACK
+        _, service_id, path = (*incoming.method.split(".", 2), "")[:3]
+        service = self.find(incoming.target, service_id)
+        return UNKNOWN if service is None or path not in service.methods else f"{service_id}.{path}"
 
     def _method(self, incoming: Incoming) -> Method:
         _, service_id, path = (*incoming.method.split(".", 2), "")[:3]

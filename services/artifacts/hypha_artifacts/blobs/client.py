@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from hypha_common.errors import BadRequest, NotFound, Unavailable
 
+from . import metrics
 from .sigv4 import Credentials
 
 __all__ = ["s3_client", "translated"]
@@ -43,13 +45,21 @@ async def s3_client(endpoint: str, credentials: Credentials, *, read_timeout_s: 
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn failures of the store into errors of ours; what they say of keys and buckets stays here."""
+def translated(*, streams: bool = False) -> Iterator[None]:
+    """
+    Turn failures of the store into errors of ours; what they say of keys and buckets stays here.
+
+    The time is measured but for what ``streams``: that lasts as long as somebody reads.
+
+    """
     from aiohttp import ClientError as TransportError
     from botocore.exceptions import BotoCoreError, ClientError
 
+    began = time.perf_counter()
     try:
         yield
+        if not streams:
+            metrics.REQUEST_SECONDS.observe(time.perf_counter() - began)
     except ClientError as error:
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
@@ -57,7 +67,10 @@ def translated() -> Iterator[None]:
         if status == 404 or code in ("NoSuchKey", "NoSuchUpload", "404"):
             raise NotFound(f"The store has no such object ({code})") from None
         if status >= 500 or status in (429, 403):
+            metrics.ERRORS.labels("failed").inc()
             raise Unavailable(f"The store failed: {code or status}") from error
+        metrics.ERRORS.labels("refused").inc()
         raise BadRequest(f"The store refused: {code}") from None
     except (TimeoutError, BotoCoreError, TransportError, OSError) as error:
+        metrics.ERRORS.labels("away").inc()
         raise Unavailable(f"The store is not available: {type(error).__name__}") from error

@@ -105,7 +105,7 @@ class BlobStore:
             return
         left = size
         # Not by the S3 client: it takes several times as long to make a request, and archives are of many small files.
-        with translated():
+        with translated(streams=True):
             async with self._plain_http().get(
                 URL(self.address("GET", key), encoded=True), headers={"Range": f"bytes={first}-{first + size - 1}"}
             ) as answer:
@@ -279,7 +279,7 @@ class BlobStore:
         query = [("partNumber", str(number)), ("uploadId", upload_id)]
         address = URL(self.address("PUT", target, query=query), encoded=True)
         piece = self.stream(source, first=first, size=size) if size else b""
-        with translated():
+        with translated(streams=True):
             async with self._plain_http().put(address, data=piece, headers={"content-length": str(size)}) as answer:
                 if answer.status == 404:
                     raise NotFound("The store does not know this upload")
@@ -295,7 +295,7 @@ class BlobStore:
         if found is None:
             raise NotFound("The store has no such object")
         address, headers = URL(self.address("PUT", target), encoded=True), {"content-length": str(found.size)}
-        with translated():
+        with translated(streams=True):
             async with self._plain_http().put(
                 address, data=self.stream(source, size=found.size), headers=headers
             ) as answer:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client import Counter, Histogram
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from hypha_common.errors import BadRequest, Blocked, HyphaError, InternalError, PayloadTooLarge
@@ -31,10 +32,11 @@ __all__ = ["HttpEdge"]
 
 log = structlog.get_logger(__name__)
 
-REQUESTS = Counter("http_requests", "HTTP requests answered", ["method", "status"])
+REQUESTS = Counter("http_requests", "HTTP requests answered", ["method", "route", "status"])
 SECONDS = Histogram(
     "http_request_seconds",
     "Time until the head of an HTTP answer was sent",
+    ["route"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30),
 )
 RATE_LIMITED = Counter("http_rate_limited", "HTTP requests refused for coming too fast")
@@ -188,7 +190,8 @@ class _Answer:
             if self.extra:
                 message["headers"] = [*message.get("headers", ()), *self.extra]
             status = message["status"]
-            _count(self._method, status if status in _STATUSES else 0, time.perf_counter() - self._began)
+            route = _route_of(self._scope)
+            _count(self._method, route, status if status in _STATUSES else 0, time.perf_counter() - self._began)
             if (
                 not is_small(message.get("headers", ()))
                 and self.path != _STREAM
@@ -206,12 +209,23 @@ def _without_body(send: Send) -> Send:
     return send_head
 
 
-_counters: dict[tuple[str, int], Any] = {}  # labels() takes a lock and builds a key; there are few pairs
+def _route_of(scope: Scope) -> str:
+    """Return the template of the route that was taken: paths are as many as there are callers, routes are few."""
+    route = scope.get("route")
+    return route.path if isinstance(route, (Mount, Route)) else "none"
 
 
-def _count(method: str, status: int, seconds: float) -> None:
-    counter = _counters.get((method, status))
+# labels() takes a lock and builds a key; there are few of each.
+_counters: dict[tuple[str, str, int], Any] = {}
+_timers: dict[str, Any] = {}
+
+
+def _count(method: str, route: str, status: int, seconds: float) -> None:
+    counter = _counters.get((method, route, status))
     if counter is None:
-        counter = _counters[method, status] = REQUESTS.labels(method, str(status or "other"))
+        counter = _counters[method, route, status] = REQUESTS.labels(method, route, str(status or "other"))
     counter.inc()
-    SECONDS.observe(seconds)
+    timer = _timers.get(route)
+    if timer is None:
+        timer = _timers[route] = SECONDS.labels(route)
+    timer.observe(seconds)

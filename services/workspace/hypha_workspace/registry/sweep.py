@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypha_common.db import Shard
 from hypha_workspace.workspaces.record import Workspace
 
-__all__ = ["Removed", "Unloaded", "audit", "count_rows", "sweep_gateways", "unload_idle"]
+__all__ = ["Removed", "Unloaded", "audit", "count_rows", "count_states", "sweep_gateways", "unload_idle"]
 
 _AUDIT_LOCK = 0x6879_7068_6162  # any constant, another than that of the migrations
 _AT_ONCE = 20
@@ -57,6 +57,12 @@ _FORGOTTEN = """
 _COUNT = """
     SELECT (SELECT count(*) FROM gateways) AS gateways, (SELECT count(*) FROM clients) AS clients,
            (SELECT count(*) FROM services) AS services, (SELECT count(*) FROM loaded_workspaces) AS workspaces
+"""
+# Clients whose gateway has not been heard of in time are about to be swept: more than a few, for long, are ghosts.
+_COUNT_STATES = """
+    SELECT count(*) FILTER (WHERE g.expires_at > now()) AS live,
+           count(*) FILTER (WHERE g.expires_at IS NULL OR g.expires_at <= now()) AS lapsed
+    FROM clients c LEFT JOIN gateways g ON g.id = c.gateway
 """
 
 
@@ -130,6 +136,12 @@ async def audit(shard: Shard, *, grace_s: float, forgotten_grace_s: float) -> Re
         await connection.execute(_FORGOTTEN, timedelta(seconds=forgotten_grace_s))
     clients = [(row["workspace"], row["client_id"]) for row in orphans]
     return Removed(clients, services=int(ghosts.rpartition(" ")[2]))
+
+
+async def count_states(shard: Shard) -> dict[str, int]:
+    """Return how many clients are ``live``, and ``lapsed``: their gateway's lease is over, or there is none."""
+    row = await shard.fetchrow(_COUNT_STATES)
+    return dict(row) if row is not None else {}
 
 
 async def count_rows(shard: Shard) -> dict[str, int]:
