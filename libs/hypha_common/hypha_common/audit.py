@@ -15,16 +15,11 @@ from .errors import DeadlineExceeded, HyphaError, Unavailable
 from .ids import new_id
 from .subjects import role_verb
 
-__all__ = ["EVENTS", "Audit"]
+__all__ = ["Audit"]
 
 log = structlog.get_logger(__name__)
 
 DROPPED = Counter("audit_events_dropped", "Security events that could not be kept until they were stored")
-
-EVENTS = (
-    *("login", "login_failed", "account_created", "password_changed", "token_issued", "token_revoked"),
-    *("denied", "blocked", "unblocked", "keys_rotated", "kicked"),
-)
 
 _FLUSH_S = 1.0
 _RETRY_S = 5.0

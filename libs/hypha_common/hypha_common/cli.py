@@ -8,28 +8,38 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
-import uvloop
-
 from . import cluster_file
 from .errors import ConfigurationError, HyphaError
 from .options import Option
+from .probe import KINDS, probe
 from .settings import OPTIONS, Settings, unknown_environment
 from .version import __version__
 
 if TYPE_CHECKING:
     SubParsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-__all__ = ["ServiceCli", "add_settings", "check_config", "given_flags", "print_effective", "spread_lists"]
+__all__ = [
+    "PROBE_HELP",
+    "ServiceCli",
+    "add_probe_kind",
+    "add_settings",
+    "check_config",
+    "given_flags",
+    "print_effective",
+    "spread_lists",
+]
 
 Run: TypeAlias = Callable[[Settings, asyncio.Event], Awaitable[None]]
 Check: TypeAlias = Callable[[Settings], None]  # raises ConfigurationError
 Action: TypeAlias = Callable[[Settings, argparse.Namespace], "int | None"]
 ClientAction: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
+PROBE_HELP = "ask the service of these settings on this machine whether it is ready; status 1: it is not"
+
 
 class ServiceCli:
     """
-    The command line of one service: ``serve``, ``check-config``, and the verbs that the service adds.
+    The command line of one service: ``serve``, ``check-config``, ``probe``, and the verbs that the service adds.
 
     Exit status: 0 done, 1 refused or failed with a sentence, 2 a command line that cannot be parsed.
 
@@ -52,6 +62,9 @@ class ServiceCli:
             "print the effective configuration, or what is wrong with it",
             finds_cluster=False,
         )
+        probing = self.add("probe", self._probe, PROBE_HELP, finds_cluster=False)
+        add_probe_kind(probing)
+        probing.set_defaults(warns=False)  # the service has told already, and this runs every few seconds
 
     def add(self, verb: str, action: Action, help: str, *, finds_cluster: bool = True) -> argparse.ArgumentParser:
         """
@@ -67,7 +80,7 @@ class ServiceCli:
             parser.add_argument(
                 "--data-dir", metavar="DIR", help="data directory of a cluster that runs on this machine, to work on it"
             )
-        parser.set_defaults(action=action, finds_cluster=finds_cluster)
+        parser.set_defaults(action=action, finds_cluster=finds_cluster, warns=True)
         return parser
 
     def add_migrate(self, migrations: Callable[[], Callable[[Settings], None]]) -> None:
@@ -98,13 +111,16 @@ class ServiceCli:
                 client_action: ClientAction = parsed.client_action
                 return client_action(parsed) or 0
             action: Action = parsed.action
-            _warn(self.parser.prog)
+            if parsed.warns:
+                _warn(self.parser.prog)
             return action(_load(parsed), parsed) or 0
         except HyphaError as error:
             print(f"{self.parser.prog}: {error}", file=sys.stderr)
             return 1
 
     def _serve(self, settings: Settings, parsed: argparse.Namespace) -> None:
+        import uvloop
+
         from .telemetry import configure_logging
 
         settings.require(*self._requires)
@@ -119,6 +135,14 @@ class ServiceCli:
         check_config(settings, self.role, self._requires)
         if self._check is not None:
             self._check(settings)
+
+    def _probe(self, settings: Settings, parsed: argparse.Namespace) -> None:
+        print(probe(settings, self.role, parsed.kind))
+
+
+def add_probe_kind(parser: argparse.ArgumentParser) -> None:
+    """Add what ``probe`` may ask for."""
+    parser.add_argument("kind", nargs="?", choices=KINDS, default=KINDS[0], help=f"what to ask for [{KINDS[0]}]")
 
 
 def check_config(settings: Settings, role: str, requires: Sequence[str]) -> None:

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-import uvloop
-
 from hypha.workers.base import WorkerError
 from hypha.workers.command_line import VARIABLES, Place, add_place_flags
-from hypha_common.cli import add_settings, given_flags, print_effective, spread_lists
+from hypha_common.cli import PROBE_HELP, add_probe_kind, add_settings, given_flags, print_effective, spread_lists
 from hypha_common.errors import HyphaError
 from hypha_common.ids import new_id
+from hypha_common.probe import probe
 from hypha_common.settings import Settings, unknown_environment
 from hypha_common.version import __version__
 
@@ -34,6 +33,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 done, 1 refused or failed with a sentence."""
     parsed = _parser().parse_args(spread_lists(sys.argv[1:] if arguments is None else arguments))
     try:
+        if parsed.command == "probe":
+            print(probe(Settings.load(given_flags(parsed), file=parsed.config), _ROLE, parsed.kind))
+            return 0
         for sentence in unknown_environment(os.environ, known=VARIABLES):
             print(f"{_PROGRAM}: warning: {sentence}", file=sys.stderr)
         settings = Settings.load(given_flags(parsed), file=parsed.config)
@@ -65,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM, allow_abbrev=False, description="Run apps of a Hypha hub in Chromium, until SIGTERM or SIGINT."
     )
-    parser.add_argument("command", nargs="?", choices=("serve", "check-config"), default="serve", help="default: serve")
+    parser.add_argument(
+        "command", nargs="?", choices=("serve", "check-config", "probe"), default="serve",
+        help=f"serve (default), check-config, or probe: {PROBE_HELP}",
+    )  # fmt: skip
+    add_probe_kind(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_place_flags(parser)
     add_settings(parser, _ROLE)
@@ -73,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings, place: Place, executable: str | None) -> None:
+    import uvloop
+
     from hypha_common.telemetry import configure_logging
 
     if settings.print_config:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from hypha_common.audit import EVENTS
+from hypha_common.audit_events import EVENTS
 from hypha_common.token_flags import add_token_flags
 
 if TYPE_CHECKING:
