@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from prometheus_client import Counter, Histogram
 from prometheus_client.metrics_core import Metric
 
-from .readings import SECONDS, Readings, gauge
+from .readings import SECONDS, Readings, begin_at_zero, gauge
 
 if TYPE_CHECKING:
     from .db import Shard
@@ -31,6 +31,7 @@ class Meter:
         self.database = _name_of(url)
         self.waiting = 0
         self.query_s = QUERY_SECONDS.labels(self.database)
+        begin_at_zero(ERRORS, (self.database, "away"), (self.database, "timeout"))
         self.wait_s = WAIT_SECONDS.labels(self.database)
 
     def failed(self, kind: str) -> None:

@@ -5,11 +5,12 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from prometheus_client import REGISTRY
+from prometheus_client import Counter as PromCounter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["SECONDS", "Readings", "Sizes", "counter", "gauge"]
+__all__ = ["SECONDS", "Readings", "Sizes", "begin_at_zero", "counter", "gauge"]
 
 # From a step within a process to a call that somebody has given up.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -70,6 +71,12 @@ class Sizes:
             buckets.append((f"{2**bits - 1}.0", float(counted)))
         buckets.append(("+Inf", float(sum(self._buckets))))
         return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self.total)
+
+
+def begin_at_zero(family: PromCounter, *values: str | tuple[str, ...]) -> None:
+    """Show these series before anything is counted: the first failure is then an increase, too, and not a beginning."""
+    for value in values:
+        family.labels(*((value,) if isinstance(value, str) else value))
 
 
 def gauge(name: str, documentation: str, values: float | Values, labels: tuple[str, ...] = ()) -> Metric:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from hypha_common.readings import begin_at_zero
+
 # Never by workspace or app: there are too many of them.
 SESSIONS = Gauge("hypha_apps_sessions", "Sessions of apps in all databases", ["status"])
 DAEMONS_WAITING = Gauge("hypha_apps_daemons_waiting", "Daemons that should run and do not")
 STARTS = Counter("hypha_apps_starts", "Starts of apps", ["outcome"])
+begin_at_zero(STARTS, "failed", "lost", "started")
 START_SECONDS = Histogram(
     "hypha_apps_start_seconds",
     "Time until an app that was started ran",

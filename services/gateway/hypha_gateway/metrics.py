@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from hypha_common.readings import SECONDS
+from hypha_common.ids import ROLE_CLIENTS
+from hypha_common.readings import SECONDS, begin_at_zero
 
 __all__ = [
     "ADMISSION_WAIT",
@@ -38,6 +39,9 @@ ROLE_CALLS = Counter("role_calls", "Calls of clients to roles", ["target", "outc
 ROLE_SECONDS = Histogram(
     "role_call_seconds", "Time until a role answered a call, seen at the gateway", ["target"], buckets=SECONDS
 )
+begin_at_zero(REFUSED, "1013")
+begin_at_zero(PEER_NOT_FOUND, "bus_lost", "left", "nobody", "silent")
+begin_at_zero(ROLE_CALLS, *((role, outcome) for role in ROLE_CLIENTS.values() for outcome in ("answered", "failed")))
 ADMISSION_WAIT = Histogram("admission_wait_seconds", "Time a client waited for a slot to be let in", buckets=SECONDS)
 WEB_CALLS = Gauge("web_service_calls", "Requests and websockets that clients' ASGI applications are answering")
 HANDSHAKE_SECONDS = Histogram(

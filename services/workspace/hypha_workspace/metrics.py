@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from hypha_common.readings import begin_at_zero
+
 CONNECTS = Counter("hypha_workspace_connects", "Connections admitted or refused", ["outcome"])
 CONNECT_SECONDS = Histogram(
     "hypha_workspace_connect_seconds",
@@ -18,3 +20,6 @@ ROWS = Gauge("hypha_workspace_rows", "Rows of the registry", ["kind"])
 REGISTRY_ROWS = Gauge("registry_rows", "Clients in the registry, by what their gateway's lease says", ["state"])
 REPAIRED = Counter("reconcile_removed", "Rows that nothing vouched for, found by the audit of the registry", ["kind"])
 EVENTS = Counter("event_bus", "Events published for members of workspaces")
+
+begin_at_zero(SWEEPS, "done", "failed")
+begin_at_zero(REPAIRED, "client", "service")

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
+from hypha_common.readings import begin_at_zero
+
 __all__ = ["SWEEPS", "SWEEP_SECONDS", "SWEPT"]
 
 SWEEPS = Counter("hypha_artifacts_sweeps", "Passes of the sweep over a database", ["outcome"])
+begin_at_zero(SWEEPS, "done", "failed", "idle", "lost")
 SWEPT = Counter("hypha_artifacts_swept", "What the sweep removed, or found in use", ["kind"])
 SWEEP_SECONDS = Histogram(
     "hypha_artifacts_sweep_seconds",
