@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+from hypha_rpc import connect_to_server
+
+from hypha_common.ids import new_id, personal_workspace
+from tests.chaos.members import KINDS
+from tests.cluster.balancer import balancer
+from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.app_worker import create_script
+from tests.fixtures.faulty_store import FaultyStore
+from tests.fixtures.object_store import ObjectStore
+
+__all__ = ["Arena", "arena"]
+
+_RESTART_S = 0.5
+_SCRIPT = """
+    import asyncio, os
+    from hypha_rpc import connect_to_server
+
+    async def main():
+        names = ("server_url", "workspace", "client_id", "token")
+        server = await connect_to_server({name: os.environ[f"HYPHA_{name.upper()}"] for name in names})
+        await server.register_service(
+            {"id": "default", "config": {"visibility": "public"}, "hello": lambda call: f"hello {call}"}
+        )
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+"""
+_PAGE = """
+<config lang="json">{"name": "Page", "type": "web-worker", "version": "0.1.0", "visibility": "public"}</config>
+<script lang="javascript">api.export({hello(call) { return "hello " + call; }}, {visibility: "public"});</script>
+"""
+
+
+class Worker:
+    """A worker in a process of its own that is started again whenever it ends, as a service manager would."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._command = [sys.executable, "-m", "hypha.workers.python_eval", f"--server-url={url}"]
+        self._command += ["--service-id=scripts", "--client-id=chaos-worker"]
+        self._environment = {"HYPHA_TOKEN": token, "PATH": os.environ["PATH"]}
+        self._process: asyncio.subprocess.Process | None = None
+        self.registered = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def run(self) -> None:
+        """Keep it running until cancelled."""
+        while True:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                assert self._process.stdout is not None
+                async for line in self._process.stdout:
+                    if line.startswith(b"Worker registered"):
+                        self.registered.set()
+                await self._process.wait()
+            finally:
+                if self._process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        self._process.send_signal(15)
+                    await self._process.wait()
+            await asyncio.sleep(_RESTART_S)
+
+
+@dataclass
+class Arena:
+    """A cluster with two replicas of everything, what stands around it, and handles to hurt each part."""
+
+    cluster: RunningCluster
+    urls: list[str]  # where members connect: each gateway, and a balancer
+    store: FaultyStore
+    objects: ObjectStore
+    worker: Worker
+    owner: str  # of the apps that members look up
+    kinds: tuple[str, ...]
+    known_errors: int = 0
+    before: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> str:
+        return personal_workspace(self.owner)
+
+    @property
+    def pids(self) -> dict[str, list[int]]:
+        return {**self.cluster.pids, "worker": [self.worker.pid]}
+
+    def family(self, role: str, index: int = 0) -> list[psutil.Process]:
+        """Return a process with its descendants: PostgreSQL's, a browser's."""
+        process = psutil.Process(self.pids[role][index])
+        return [process, *process.children(recursive=True)]
+
+
+@asynccontextmanager
+async def arena(
+    *flags: str,
+    browser: bool = False,
+    environ: dict[str, str] | None = None,
+    on_start: Callable[[], None] | None = None,
+) -> AsyncIterator[Arena]:
+    """Start everything; ``browser``: with a browser worker and an app in it."""
+    objects = await asyncio.to_thread(ObjectStore)
+    store = FaultyStore(objects.url)
+    await store.start()
+    settings = {**objects.settings(), "endpoint_url": store.url, "enable_s3_proxy": "true"}
+    variables = {f"HYPHA_{name.upper()}": value for name, value in settings.items()}
+    replicas = [f"--{role}-replicas=2" for role in ("workspace", "auth", "artifacts", "apps")]
+    if not browser:
+        replicas.append("--disable-inprocess-browser-worker")
+    cluster: RunningCluster | None = None
+    try:
+        async with AsyncExitStack() as stack:
+            cluster = await asyncio.to_thread(
+                RunningCluster,
+                "--gateways=2", "--enable-server-apps", *replicas, *flags,
+                storage=True, environ={**variables, **(environ or {})},
+            )  # fmt: skip
+            front = await stack.enter_async_context(balancer(cluster.gateway_urls))
+            owner = f"chaos-{new_id(6).lower()}"
+            worker = Worker(front.url, cluster.user_token(owner))
+            task = asyncio.create_task(worker.run())
+            stack.push_async_callback(_ended, task)
+            kinds = tuple(kind for kind in KINDS if browser or kind != "browser")
+            made = Arena(cluster, [*cluster.gateway_urls, front.url], store, objects, worker, owner, kinds)
+            await _install(made, browser=browser)
+            yield made
+    finally:
+        if cluster is not None:
+            await asyncio.to_thread(cluster.stop)
+        await store.stop()
+        await asyncio.to_thread(objects.stop)
+
+
+async def _install(made: Arena, *, browser: bool) -> None:
+    async with (
+        asyncio.timeout(60),
+        connect_to_server({"server_url": made.cluster.url, "token": made.cluster.user_token(made.owner)}) as server,
+    ):
+        await made.worker.registered.wait()
+        public = [{"id": "default", "config": {"visibility": "public"}}]
+        await create_script(server, "chaos", textwrap.dedent(_SCRIPT), services=public)
+        if browser:
+            apps: Any = await server.get_service("public/server-apps")
+            await apps.install(source=_PAGE, app_id="page")
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

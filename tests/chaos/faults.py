@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import psutil
+
+from tests.chaos.arena import Arena
+from tests.fixtures import faulty_store
+
+__all__ = ["FAULTS", "Fault", "Inject"]
+
+Inject = Callable[[Arena], AbstractAsyncContextManager[None]]
+
+_ROLES = ("gateway", "workspace", "auth", "artifacts", "apps")
+_UNTIL_S = 20.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """
+    One way to hurt a running system.
+
+    ``inject`` hurts on entry and ends the fault on exit, ``hold_s`` later. ``restarted`` are the roles of which a
+    process may be started again; where the fault is ``lossless``, frames of bystanders must not get lost.
+
+    """
+
+    name: str
+    what: str
+    inject: Inject
+    hold_s: float = 0.0
+    restarted: frozenset[str] = frozenset()
+    lossless: bool = False
+    needs: frozenset[str] = frozenset()
+
+
+def _killed(role: str, number: signal.Signals = signal.SIGKILL, *, index: int = -1) -> Inject:
+    @asynccontextmanager
+    async def inject(arena: Arena) -> AsyncIterator[None]:
+        pid = arena.pids[role][index]
+        os.kill(pid, number)
+        yield
+        async with asyncio.timeout(_UNTIL_S):
+            while pid in arena.pids.get(role, [pid]) or len(arena.pids[role]) < len(arena.before[role]):
+                await asyncio.sleep(0.02)
+
+    return inject
+
+
+def _frozen(role: str, *, index: int = -1) -> Inject:
+    @asynccontextmanager
+    async def inject(arena: Arena) -> AsyncIterator[None]:
+        processes = arena.family(role, index)
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in reversed(processes):
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    return inject
+
+
+def _store_does(fault: faulty_store.Fault) -> Inject:
+    @asynccontextmanager
+    async def inject(arena: Arena) -> AsyncIterator[None]:
+        arena.store.decide = lambda _method, _target: fault
+        try:
+            yield
+        finally:
+            arena.store.heal()
+
+    return inject
+
+
+@asynccontextmanager
+async def _store_gone(arena: Arena) -> AsyncIterator[None]:
+    await asyncio.to_thread(arena.objects.kill)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(arena.objects.start)
+
+
+@asynccontextmanager
+async def _all_in_turn(arena: Arena) -> AsyncIterator[None]:
+    """End every process of ours, one at a time, as an upgrade does; the next when the one before is back."""
+    for role in _ROLES:
+        for pid in arena.pids[role]:
+            os.kill(pid, signal.SIGTERM)
+            async with asyncio.timeout(3 * _UNTIL_S):
+                while pid in arena.pids.get(role, [pid]) or len(arena.pids[role]) < len(arena.before[role]):
+                    await asyncio.sleep(0.05)
+    yield
+
+
+def _faults() -> list[Fault]:
+    made = []
+    for role in _ROLES:
+        lossless = role != "gateway"
+        made.append(
+            Fault(
+                f"kill-{role}", f"SIGKILL of one of two {role} processes", _killed(role),
+                restarted=frozenset({role}), lossless=lossless,
+            )
+        )  # fmt: skip
+        made.append(
+            Fault(
+                f"freeze-{role}", f"SIGSTOP of one of two {role} processes for 8 s", _frozen(role),
+                hold_s=8.0, lossless=lossless,
+            )
+        )  # fmt: skip
+    made += [
+        Fault("freeze-gateway-20", "SIGSTOP of a gateway for 20 s, longer than its lease", _frozen("gateway"), 20.0),
+        Fault("kill-nats", "SIGKILL of the only NATS server", _killed("nats"), restarted=frozenset({"nats"})),
+        Fault("freeze-nats", "SIGSTOP of the only NATS server for 20 s", _frozen("nats"), hold_s=20.0),
+        Fault(
+            "restart-postgres", "PostgreSQL restarted (fast)", _killed("postgres", signal.SIGINT),
+            restarted=frozenset({"postgres"}),
+        ),
+        Fault(
+            "crash-postgres", "PostgreSQL ended at once (immediate); its unlogged tables are empty",
+            _killed("postgres", signal.SIGQUIT), restarted=frozenset({"postgres"}),
+        ),
+        Fault("freeze-postgres", "SIGSTOP of PostgreSQL for 8 s", _frozen("postgres"), hold_s=8.0, lossless=True),
+        Fault(
+            "s3-errors", "S3 answers everything with 500 for 5 s", _store_does(faulty_store.status(500)),
+            hold_s=5.0, lossless=True,
+        ),
+        Fault(
+            "s3-full", "S3 answers 507 (no space left) for 5 s", _store_does(faulty_store.status(507)),
+            hold_s=5.0, lossless=True,
+        ),
+        Fault("s3-slow", "S3 takes 2 s longer for each request, for 6 s", _store_does(faulty_store.slow(2)), 6.0,
+              lossless=True),
+        Fault("s3-hangs", "S3 does not answer for 5 s", _store_does(faulty_store.HANG), hold_s=5.0, lossless=True),
+        Fault("s3-loses", "S3 does everything and answers nothing for 5 s", _store_does(faulty_store.LOSE), 5.0,
+              lossless=True),
+        Fault("s3-gone", "S3 killed, back after 4 s", _store_gone, hold_s=4.0, lossless=True),
+        Fault("kill-worker", "SIGKILL of the worker that runs an app", _killed("worker"),
+              restarted=frozenset({"worker"}), lossless=True),
+        Fault("freeze-worker", "SIGSTOP of that worker for 8 s", _frozen("worker"), hold_s=8.0, lossless=True),
+        Fault("kill-browser-worker", "SIGKILL of the browser worker", _killed("browser_worker"),
+              restarted=frozenset({"browser_worker"}), lossless=True, needs=frozenset({"browser"})),
+        Fault("freeze-browser-worker", "SIGSTOP of the browser worker and its browser for 8 s",
+              _frozen("browser_worker"), hold_s=8.0, lossless=True, needs=frozenset({"browser"})),
+        Fault("rolling-restart", "SIGTERM of every process of ours, one after another", _all_in_turn,
+              restarted=frozenset(_ROLES)),
+    ]  # fmt: skip
+    return made
+
+
+FAULTS: dict[str, Fault] = {fault.name: fault for fault in _faults()}
