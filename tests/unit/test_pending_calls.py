@@ -13,7 +13,7 @@ class Caller:
         self.rejected: list[tuple[str, str]] = []
 
     def reject(self, session: str, to: str, text: str) -> None:
-        assert text == f"Target peer {to} is not connected"
+        assert text == f"Target peer {to} is not connected any more; it may have run the call"
         self.rejected.append((session, to))
 
 

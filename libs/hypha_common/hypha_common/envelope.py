@@ -10,6 +10,7 @@ ANSWER   length (2 bytes) and text of the session that this frame ends, the fram
 EVENT    length (2 bytes) and text of the event type, the frame; to the members of a workspace
 POST     length (2 bytes) and text of what the sender showed, the frame; to the gateway that holds a client's stream
 FRAGMENT message id (4 bytes), index (2), count (2), a piece of an envelope that was larger than the bus allows
+PROBE    nothing; asks the gateway that holds a client how many seconds it has been there
 ======== =======================================================================================================
 """
 
@@ -31,6 +32,7 @@ __all__ = [
     "frame",
     "open_envelope",
     "post",
+    "probe",
 ]
 
 INSTANCE_BYTES = 8  # instance ids are 8 ASCII characters
@@ -44,6 +46,7 @@ class Kind(IntEnum):
     EVENT = 3
     FRAGMENT = 4
     POST = 5
+    PROBE = 6
 
 
 @dataclass(slots=True)
@@ -81,6 +84,10 @@ def post(source: bytes, proof: str) -> bytes:
     return b"".join((b"\x05", source, _label(proof)))
 
 
+def probe(source: bytes) -> bytes:
+    return b"\x06" + source
+
+
 def fragments(source: bytes, message: int, payload: bytes, piece_bytes: int) -> list[bytes]:
     """Cut an envelope into FRAGMENT envelopes whose pieces hold at most ``piece_bytes``."""
     view = memoryview(payload)
@@ -96,7 +103,7 @@ def open_envelope(payload: bytes | memoryview) -> Envelope:
     try:
         kind = Kind(view[0])
         source = str(view[1:_HEAD], "ascii")
-        if kind is Kind.FRAME:
+        if kind in (Kind.FRAME, Kind.PROBE):
             return Envelope(kind, source, view[_HEAD:])
         if kind is Kind.CALL:
             return Envelope(kind, source, view[_HEAD + 8 :], generation=int.from_bytes(view[_HEAD : _HEAD + 8], "big"))

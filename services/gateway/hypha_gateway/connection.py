@@ -67,6 +67,7 @@ class Connection:
         self.may_broadcast = permission >= Permission.READ_WRITE
         self.stamp = Stamp(sender=str(address), workspace=address.workspace, user=principal.dump())
         self.connected_at = time.time()
+        self._made = time.monotonic()
         self.last_frame = time.monotonic()
         self.last_sent = self.last_frame  # when the client last sent a frame: pings of its transport are none
         self.frames_sent = 0
@@ -95,6 +96,11 @@ class Connection:
         held, self._held = self._held, None
         for parts in held or ():
             self.deliver(parts)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since shortly before this client could first be reached here."""
+        return time.monotonic() - self._made
 
     def touch(self) -> None:
         """The client has shown that it is there."""

@@ -12,7 +12,7 @@ from hypha_common.bus import Bus, Subscription
 from hypha_common.errors import HyphaError
 from hypha_common.ids import HTTP_CLIENT_PREFIX, MANAGER_ADDRESS, Address, role_of
 from hypha_common.rpc.peer import RpcPeer
-from hypha_common.rpc.probing import probe
+from hypha_common.rpc.probing import Owing, probe
 from hypha_common.subjects import (
     client_frames,
     decode_token,
@@ -116,7 +116,7 @@ class LocalClient:
 
     def reject(self, session: str, to: str, text: str) -> None:
         """Fail a call to a role whose replica is gone."""
-        self.peer.undeliverable(Address.parse(to), session)
+        self.peer.lost(session)
 
     def undeliverable(self, tail: str, subject: str) -> None:
         """The bus found nobody at ``subject`` for a call of ours."""
@@ -127,28 +127,29 @@ class LocalClient:
         """A client of this gateway is gone: calls that it was to answer fail."""
         for session, to in self.peer.waiting():
             if to == str(address):
-                self.peer.undeliverable(address, session)
+                self.peer.lost(session)
 
     def bus_lost(self) -> None:
         """Answers from elsewhere may have been lost: calls that wait for one fail."""
-        for session, to in self._elsewhere():
-            self.peer.undeliverable(to, session)
+        for client, calls in self._elsewhere().items():
+            self._lost(client, list(calls))
 
     async def watch(self) -> None:
         """Ask after those elsewhere who owe an answer for a while, as PendingCalls does; runs for ever."""
-        await probe(self._bus, self._elsewhere, reply_prefix=f"{no_responders_prefix(self._bus.instance)}.h")
+        await probe(self._bus, self._elsewhere, self._lost)
 
     async def close(self) -> None:
         await self.peer.close()
 
-    def _elsewhere(self) -> list[tuple[str, Address]]:
+    def _elsewhere(self) -> Owing:
         """The sessions that clients of other gateways are to answer."""
-        waiting = [(session, Address.parse(to)) for session, to in self.peer.waiting()]
-        return [
-            (session, to)
-            for session, to in waiting
-            if role_of(to.workspace, to.client) is None and self._table.peer(to.workspace, to.client) is None
-        ]
+        return self.peer.owing(
+            lambda to: role_of(to.workspace, to.client) is None and self._table.peer(to.workspace, to.client) is None
+        )
+
+    def _lost(self, client: tuple[str, str], sessions: list[str]) -> None:
+        for session in sessions:
+            self.peer.lost(session)
 
     def _send(
         self, frame: bytes, *, to: Address, method: str, workspace: str, session: str | None, ends: str | None
@@ -191,6 +192,8 @@ class LocalClient:
         if not payload:
             return  # a probe
         opened = envelope.open_envelope(payload)
+        if opened.kind is envelope.Kind.PROBE:
+            return  # that somebody listens here is the answer; gateways do not come back
         if opened.kind is envelope.Kind.ANSWER:
             self._roles.answered(self.number, opened.label)
         self.peer.receive(opened.body)

@@ -25,7 +25,7 @@ from hypha_common.wire import pack, split_frame, unpack
 from . import metrics
 from .connection import Connection
 from .gate import Gate
-from .pending import PROBE_TAIL, PendingCalls
+from .pending import PendingCalls
 from .roles import RoleCalls
 from .streaming.posts import Posts
 from .table import ConnectionTable
@@ -49,6 +49,7 @@ _SAID_BY_US = frozenset(
         "service_updated",
     }
 )
+_WINDOW_TAIL = "w"  # where the bus reports that nobody takes what a window counts: hy.n.<gateway>.w
 _SOURCE = slice(1, 1 + envelope.INSTANCE_BYTES)
 _BODY = 1 + envelope.INSTANCE_BYTES
 
@@ -167,7 +168,7 @@ class Router:
             return self._congested()
         if not reply:
             # Nothing else would tell that nobody is there to open the window again.
-            self._bus.publish(subject, b"", reply=f"{no_responders_prefix(self._bus.instance)}.{PROBE_TAIL}")
+            self._bus.publish(subject, b"", reply=f"{no_responders_prefix(self._bus.instance)}.{_WINDOW_TAIL}")
         return gate
 
     def _broadcast(
@@ -192,7 +193,7 @@ class Router:
     def from_bus(self, connection: Connection, subject: str, reply: str, payload: bytes) -> None:
         """Deliver what another process sent to a connection of this gateway."""
         if not payload:
-            return  # a probe: that somebody listens here is the answer
+            return  # that somebody listens here is the answer
         kind = payload[0]
         if kind == envelope.Kind.FRAME:
             self.traffic.from_bus += 1
@@ -204,6 +205,8 @@ class Router:
             taken = connection.receipts.add(payload[_SOURCE].decode(), len(payload))
             if taken >= RECEIPT_BYTES and connection.full_since is None:
                 self.acknowledge(connection)
+        elif kind == envelope.Kind.PROBE:
+            self._bus.answer(reply, connection.age_s)
         else:
             opened = envelope.open_envelope(payload)
             if opened.kind is envelope.Kind.POST:
@@ -229,14 +232,13 @@ class Router:
             self._roles.undeliverable(rest)
             return
         self._windows.forget(subject)
-        workspace, client = parse_client_frames(subject)
-        if kind == PROBE_TAIL:
-            self._pending.probe_failed((workspace, client))
+        if kind != "c":
             return
+        workspace, client = parse_client_frames(subject)
         number, _, token = rest.partition(".")
         connection = self._table.by_number(int(number))
-        if kind == "c" and connection is not None:
-            self._pending.refused(connection, decode_token(token), f"{workspace}/{client}", reason="nobody")
+        if connection is not None:
+            self._pending.refused(connection, decode_token(token), f"{workspace}/{client}")
 
     def _reject(self, connection: Connection, session: str | None, to: object, text: str) -> None:
         """Answer a call that could not be routed; without a session nobody waits and the frame is dropped."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ __all__ = ["OutgoingCall", "OutgoingCalls"]
 class OutgoingCall:
     """A call of ours that awaits its answer. Its session is in the table exactly as long."""
 
-    __slots__ = ("_deadline", "_loop", "_timer", "answer", "method", "on_long", "session", "timeout", "to")
+    __slots__ = ("_deadline", "_loop", "_timer", "answer", "method", "on_long", "sent", "session", "timeout", "to")
 
     def __init__(self, session: str, to: str, method: str, timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -23,6 +24,7 @@ class OutgoingCall:
         self._deadline = 0.0
         self.answer: asyncio.Future[Any] = self._loop.create_future()
         self.session = session
+        self.sent = time.monotonic()
         self.to = to
         self.method = method
         self.timeout = timeout

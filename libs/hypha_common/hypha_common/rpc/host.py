@@ -22,7 +22,7 @@ from hypha_common.subjects import (
 )
 
 from .peer import RpcPeer
-from .probing import probe
+from .probing import Owing, probe
 from .router import Router
 from .service import Service
 
@@ -49,6 +49,7 @@ class Bus(Protocol):
 
     def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None: ...
     async def request(self, subject: str, message: Mapping[str, Any], *, timeout: float = 5.0) -> Any: ...
+    async def ask(self, subject: str, *payload: bytes | memoryview, timeout: float) -> Any: ...
     async def subscribe(self, subject: str, handler: Callable[[str, str, bytes], None], *, queue: str = "") -> Any: ...
     def unsubscribe(self, subscription: Any) -> None: ...
     async def withdraw(self, subscriptions: Iterable[Any]) -> None: ...
@@ -141,9 +142,7 @@ class RoleHost:
         await self._bus.serve_subject(f"{pinned(self._role, self._bus.instance)}.ping", self._ping)
         await answer_roll_call(self._bus, self._role, lambda: {"missing": self._missing()})
         await self._bus.flush()
-        self._probing = asyncio.get_running_loop().create_task(
-            probe(self._bus, self._owing, reply_prefix=self._undeliverable_prefix)
-        )
+        self._probing = asyncio.get_running_loop().create_task(probe(self._bus, self._owing, self._lost))
         for address in (self.address, self.root_address):
             if address is not None and len(self.peer.services_at(address)) > 1:
                 self._unannounced.add(address)
@@ -191,6 +190,8 @@ class RoleHost:
             return  # somebody asks whether this address exists
         try:
             envelope = open_envelope(payload)
+            if envelope.kind is Kind.PROBE:
+                return  # that somebody listens here is the answer; replicas do not come back
             gateway = envelope.source if envelope.kind is Kind.CALL else ""
             self.peer.receive(envelope.body, gateway=gateway, generation=envelope.generation)
         except HyphaError as error:
@@ -211,10 +212,13 @@ class RoleHost:
         payload = call(source, generation, body) if gateway else frame(source, body)
         self._bus.publish(pinned(self._role, instance), payload)
 
-    def _owing(self) -> list[tuple[str, Address]]:
+    def _owing(self) -> Owing:
         """The sessions that clients, not roles, are to answer."""
-        waiting = [(session, Address.parse(to)) for session, to in self.peer.waiting()]
-        return [(session, to) for session, to in waiting if role_of(to.workspace, to.client) is None]
+        return self.peer.owing(lambda to: role_of(to.workspace, to.client) is None)
+
+    def _lost(self, client: tuple[str, str], sessions: list[str]) -> None:
+        for session in sessions:
+            self.peer.lost(session)
 
     def _nobody_there(self, tail: str, subject: str) -> None:
         self.peer.undeliverable(None, decode_token(tail))

@@ -14,7 +14,7 @@ from .calls import OutgoingCall, OutgoingCalls
 from .chunks import MAX_FRAME_BYTES, send_in_chunks
 from .frames import address_of, args_extra, call_extra, header
 from .functions import CALL_TIMEOUT_S, Identity, Importer, absolute_target
-from .remote import MethodNotFound, encoded_error, error_text
+from .remote import MethodNotFound, encoded_error, error_text, peer_lost
 from .router import canonical, takes_whole_frames
 from .sessions import Exporter, Sessions
 from .values import decode as decode_value
@@ -171,6 +171,12 @@ class Outbox:
         call = self.calls.get(session)
         if call is not None:
             call.reject(PeerNotFound(f"Target peer {call.to} is not connected"))
+
+    def lost(self, session: str) -> None:
+        """Fail the call of ``session``: whoever had it is gone."""
+        call = self.calls.get(session)
+        if call is not None:
+            call.reject(PeerNotFound(peer_lost(call.to)))
 
     def prolong(self, session: str, caller: str) -> bool:
         """Take a sign of life for a session of ours from its other end; False where there is no such session."""

@@ -181,6 +181,19 @@ class RpcPeer:
         """Return (session, address) of each call of ours that has not been answered."""
         return [(call.session, call.to) for call in self._outbox.calls]
 
+    def owing(self, wanted: Callable[[Address], bool]) -> dict[tuple[str, str], dict[str, float]]:
+        """Return who owes us answers, of those who are ``wanted``: session -> time.monotonic() of its sending."""
+        found: dict[tuple[str, str], dict[str, float]] = {}
+        for call in self._outbox.calls:
+            to = Address.parse(call.to)
+            if wanted(to):
+                found.setdefault((to.workspace, to.client), {})[call.session] = call.sent
+        return found
+
+    def lost(self, session: str) -> None:
+        """Whoever had the call of ``session`` is gone, and will not answer it: it fails at once."""
+        self._outbox.lost(session)
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until the calls that run have ended and their answers are sent, at most ``timeout_s``."""
         deadline = time.monotonic() + timeout_s

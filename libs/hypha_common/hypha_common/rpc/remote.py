@@ -7,10 +7,11 @@ from typing import Any
 
 from hypha_common.errors import HyphaError, NotFound
 
-__all__ = ["MethodNotFound", "RemoteError", "error_text", "status_of_remote_text"]
+__all__ = ["MethodNotFound", "RemoteError", "error_text", "peer_lost", "status_of_remote_text"]
 
 _HEAD = "Traceback (most recent call last):"
-_NOT_CONNECTED = re.compile(r"(?:\w+: )?Target peer \S.* is not connected\Z")
+_PERHAPS_RUN = " any more; it may have run the call"
+_NOT_CONNECTED = re.compile(rf"(?:\w+: )?Target peer \S.* is not connected(?:{re.escape(_PERHAPS_RUN)})?\Z")
 _LAST_LINE = re.compile(r"([A-Za-z_][\w.]*)(?:: (.*))?\Z", re.DOTALL)
 _JAVASCRIPT_FRAME = re.compile(r"^\s*(?:at |\S*@)\S.*:\d+:\d+\)?$", re.MULTILINE)
 _STATUSES = {"FileNotFoundError:": 404, "FileExistsError:": 409, "NotImplementedError:": 501}
@@ -71,6 +72,16 @@ def status_of_remote_text(text: str) -> int:
 def is_peer_gone(text: str) -> bool:
     """Tell whether a rejection is the router's "the target is not connected" (contract 01 §1.8)."""
     return _NOT_CONNECTED.match(text) is not None
+
+
+def peer_lost(target: str) -> str:
+    """
+    Return what a caller is told when whoever had its call is gone.
+
+    That the target ``is not connected`` without these words means that the call never reached anybody.
+
+    """
+    return f"Target peer {target} is not connected{_PERHAPS_RUN}"
 
 
 def error_text(error: BaseException) -> str:
