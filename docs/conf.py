@@ -17,7 +17,7 @@ extensions = ["myst_parser", "sphinx_design", "coming", "repository", "generated
 exclude_patterns = ["_ext"]
 nitpicky = True
 
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 # Examples leave things out with an ellipsis: what cannot be coloured stays plain.
 suppress_warnings = ["misc.highlighting_failure"]

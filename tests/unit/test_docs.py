@@ -21,10 +21,20 @@ def _tracked(*patterns: str) -> list[Path]:
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "sphinx", "--fresh-env", "--fail-on-warning", "--nitpicky", "--quiet"]
+    # All is read and every link followed; `scripts/docs` writes the pages, too, which takes as long again.
+    build = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--builder",
+        "dummy",
+        "--fresh-env",
+        "--fail-on-warning",
+        "--nitpicky",
+        "--quiet",
+    ]
     done = subprocess.run([*build, _ROOT / "docs", tmp_path], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "how-to" / "artifacts.html").is_file()
 
 
 def test_files_beside_the_site_link_to_what_is_there() -> None:

@@ -65,14 +65,20 @@ class ConfigurationError(HyphaError):
 
 
 class BadRequest(HyphaError):
+    """What was asked for makes no sense: a wrong value, a wrong type, a name that cannot be one."""
+
     status, code, rpc_type = 400, "bad_request", "ValueError"
 
 
 class Unauthorized(HyphaError):
+    """The token is no good: unknown, expired, revoked, or meant for something else."""
+
     status, code, rpc_type = 401, "unauthorized", "PermissionError"
 
 
 class PermissionDenied(HyphaError):
+    """Whoever asks may not do this, here."""
+
     status, code, rpc_type = 403, "permission_denied", "PermissionError"
 
 
@@ -83,6 +89,8 @@ class Blocked(PermissionDenied):
 
 
 class NotFound(HyphaError):
+    """There is nothing of that name, or nothing that the caller may see."""
+
     status, code, rpc_type = 404, "not_found", "KeyError"
 
 
@@ -99,22 +107,32 @@ class RequestTimeout(HyphaError):
 
 
 class Conflict(HyphaError):
+    """What is there already stands in the way, or has been changed meanwhile."""
+
     status, code, rpc_type = 409, "conflict", "RuntimeError"
 
 
 class PayloadTooLarge(HyphaError):
+    """More bytes than a limit allows."""
+
     status, code, rpc_type = 413, "payload_too_large", "ValueError"
 
 
 class UnsupportedMediaType(HyphaError):
+    """A body of a type, or in an encoding, that is not understood."""
+
     status, code, rpc_type = 415, "unsupported_media_type", "ValueError"
 
 
 class QuotaExceeded(HyphaError):
+    """Too many, or too fast; the message says of what."""
+
     status, code, rpc_type = 429, "quota_exceeded", "RuntimeError"
 
 
 class InternalError(HyphaError):
+    """Something failed that should not, on this side or in the function that was called."""
+
     status, code, rpc_type = 500, "internal", "RuntimeError"
 
 
@@ -147,6 +165,8 @@ class NobodyServes(Unavailable):
 
 
 class DeadlineExceeded(HyphaError):
+    """No answer in time. Whether the call was executed is not known."""
+
     status, code, rpc_type = 504, "deadline_exceeded", "TimeoutError"
 
 

@@ -19,7 +19,7 @@ SWEEP_SECONDS = Histogram("hypha_workspace_sweep_seconds", "Time of one pass ove
 ROWS = Gauge("hypha_workspace_rows", "Rows of the registry", ["kind"])
 REGISTRY_ROWS = Gauge("registry_rows", "Clients in the registry, by what their gateway's lease says", ["state"])
 REPAIRED = Counter("reconcile_removed", "Rows that nothing vouched for, found by the audit of the registry", ["kind"])
-EVENTS = Counter("event_bus", "Events published for members of workspaces")
+EVENTS = Counter("hypha_workspace_events", "Events published for members of workspaces")
 
 begin_at_zero(SWEEPS, "done", "failed")
 begin_at_zero(REPAIRED, "client", "service")

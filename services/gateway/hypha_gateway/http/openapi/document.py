@@ -11,9 +11,10 @@ from hypha_common.version import __version__
 from .operation import ANY_STATUS, Answer, Operation, operation_of
 from .schemas import PATH_PARAMETERS, SCHEMAS, SECURITY_SCHEMES
 
-__all__ = ["described", "document", "operation_id"]
+__all__ = ["EVERYWHERE", "WITH_BODY", "WITH_TOKEN", "described", "document", "operation_id"]
 
-_EVERYWHERE = {
+# Answers that no route has to mention: of every route, of those with a body, of those that read a token.
+EVERYWHERE = {
     400: Answer.error("The path, the query or the body cannot be understood"),
     413: Answer.error("The body is too large"),
     429: Answer(
@@ -22,11 +23,11 @@ _EVERYWHERE = {
         {"Retry-After": "seconds to wait"},
     ),
 }
-_WITH_BODY = {
+WITH_BODY = {
     408: Answer.error("The body came too slowly"),
     415: Answer.error("The body is of a type or an encoding that is not supported"),
 }
-_WITH_TOKEN = {
+WITH_TOKEN = {
     401: Answer.error("The token is no good"),
     403: Answer.error("Not allowed"),
     503: Answer.error("Not able to tell right now; try again"),
@@ -67,7 +68,7 @@ def operation_id(route: Route, method: str) -> str:
 
 
 def _operation(route: Route, method: str, operation: Operation) -> dict[str, Any]:
-    answers = {**_EVERYWHERE, **(_WITH_TOKEN if operation.token else {}), **(_WITH_BODY if operation.body else {})}
+    answers = {**EVERYWHERE, **(WITH_TOKEN if operation.token else {}), **(WITH_BODY if operation.body else {})}
     found: dict[str, Any] = {
         "operationId": operation_id(route, method),
         "summary": operation.summary,

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import inspect
+
+from hypha_common import subjects as module
+
+from .markdown import cell, code, prose, table
+
+__all__ = ["subjects"]
+
+# What stands for each parameter in the examples.
+_EXAMPLES = {
+    "workspace": "ws-user-ada",
+    "client": "laptop",
+    "role": "workspace",
+    "partition": "7",
+    "verb": "connect",
+    "instance": "k3f9",
+    "owner": "k3f9",
+    "gateway": "k3f9",
+    "topic": "revoked",
+}
+
+
+def subjects() -> str:
+    """Every kind of subject, with an example made by the function that makes them all."""
+    rows = []
+    for name in module.__all__:
+        function = getattr(module, name)
+        if inspect.isfunction(function) and set(inspect.signature(function).parameters) <= set(_EXAMPLES):
+            subject = function(
+                **{parameter: _EXAMPLES[parameter] for parameter in inspect.signature(function).parameters}
+            )
+            if isinstance(subject, str) and subject.startswith("hy."):
+                rows.append((code(subject), cell(prose(inspect.getdoc(function) or "")), code(name)))
+    return table(["for example", "carries", "made by"], rows)
