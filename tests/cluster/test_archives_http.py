@@ -18,6 +18,7 @@ from hypha_rpc import connect_to_server
 
 from hypha_common.ids import new_id
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.errors_told import told
 from tests.unit.test_zip_index import packed
 from tests.unit.test_zip_writer import archive
 
@@ -80,9 +81,9 @@ async def test_an_archive_is_exact(owner: Owner) -> None:
     some = await owner.get("artifacts/with files/create-zip-file", params={"file": ["readme.md", "data/ü/empty"]})
     assert zipfile.ZipFile(io.BytesIO(some.content)).namelist() == ["data/ü/empty", "readme.md"]
     missing = await owner.get("artifacts/with files/create-zip-file", params={"file": "nope"})
-    assert (missing.status_code, missing.json()) == (404, {"detail": "File 'nope' does not exist in the artifact."})
+    assert (missing.status_code, told(missing)) == (404, {"detail": "File 'nope' does not exist in the artifact."})
     refused = await owner.get("artifacts/with files/create-zip-file", token=False)
-    assert (refused.status_code, refused.json()) == (403, {"detail": "Permission denied"})
+    assert (refused.status_code, told(refused)) == (403, {"detail": "Permission denied"})
     assert (await owner.get("artifacts/nope/create-zip-file")).status_code == 404
 
 
@@ -109,7 +110,7 @@ async def test_looking_into_archives(owner: Owner) -> None:
         ("no.zip", 500, "Invalid ZIP file: it has no end of central directory record"),
     ):
         response = await owner.get(f"artifacts/zips/zip-files/{path}")
-        assert (response.status_code, response.json()) == (status, {"success": False, "detail": detail})
+        assert (response.status_code, told(response)) == (status, {"success": False, "detail": detail})
     assert (await owner.get("artifacts/zips/zip-files/inner.zip", token=False)).status_code == 403
 
 
@@ -159,10 +160,10 @@ async def test_a_site(owner: Owner) -> None:
     ):
         response = await owner.get(f"view/site/{path}", token=False)
         assert response.status_code == status, response.text
-        assert detail is None or response.json() == {"detail": detail}
+        assert detail is None or told(response) == {"detail": detail}
     await owner.manager.edit("site", config={"view_config": "disabled"})
     gone = await owner.get("view/site/")
-    assert (gone.status_code, gone.json()) == (404, {"detail": "View access is disabled for this artifact"})
+    assert (gone.status_code, told(gone)) == (404, {"detail": "View access is disabled for this artifact"})
 
 
 async def test_the_page_of_a_collection(owner: Owner) -> None:
@@ -173,8 +174,8 @@ async def test_the_page_of_a_collection(owner: Owner) -> None:
     response = await owner.get("view/zoo", token=False)
     assert response.status_code == 200, response.text
     assert "Cat &amp; &lt;dog&gt;" in response.text and "1–1 of 1" in response.text
-    assert (await owner.get("view/cat")).json() == {"detail": "This artifact type does not support view mode"}
-    assert (await owner.get("view/nope")).json() == {"detail": "Artifact `nope` not found"}
+    assert told(await owner.get("view/cat")) == {"detail": "This artifact type does not support view mode"}
+    assert told(await owner.get("view/nope")) == {"detail": "Artifact `nope` not found"}
 
 
 @pytest.mark.slow

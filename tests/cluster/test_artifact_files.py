@@ -14,6 +14,7 @@ import pytest
 from hypha_common.ids import new_id
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
+from tests.fixtures.errors_told import told
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "artifact-files.md").read_text()
 _SNIPPETS = re.findall(r"```(python|bash)\n(.*?)```", _PAGE, re.DOTALL)
@@ -120,8 +121,8 @@ async def test_an_address_of_ours(two_gateways: RunningCluster, user: str) -> No
         head = await http.head(f"{files}/%C3%BC/a%20b%3F.html")
         assert (head.status_code, head.headers["content-length"], head.content) == (200, "5", b"")
         assert (await http.get(f"{files}/%C3%BC/a%20b%3F.html", headers={"Range": "bytes=5-"})).status_code == 416
-        assert (await http.get(f"{files}/none")).json() == {"detail": "File 'none' does not exist in the artifact."}
-        assert (await http.put(f"{files}/x", content=b"")).json() == {
+        assert told(await http.get(f"{files}/none")) == {"detail": "File 'none' does not exist in the artifact."}
+        assert told(await http.put(f"{files}/x", content=b"")) == {
             "detail": "Artifact must be in staging mode to upload files"
         }
 

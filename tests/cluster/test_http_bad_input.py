@@ -20,6 +20,7 @@ from tests.cluster.forged import codec_of, forged
 from tests.cluster.raw_socket import raw_socket, upgrade_request
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
+from tests.fixtures.errors_told import told
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
@@ -277,7 +278,7 @@ class TestTokens:
         text = token(cluster)
         for headers in (_bearer(text), {"Authorization": text}, {"Cookie": f"a=b; access_token={text}"}):
             response = await http.get(f"{provider.path}:open/add?a=1", headers=headers)
-            assert (response.status_code, response.json()) == (401, {"detail": detail})
+            assert (response.status_code, told(response)) == (401, {"detail": detail})
             assert response.headers["www-authenticate"] == "Bearer"
 
     async def test_revoked(self, http: httpx.AsyncClient, provider: Provider) -> None:
@@ -286,7 +287,7 @@ class TestTokens:
         assert (await http.get(url, headers=_bearer(token))).json() == 2
         await provider.server.revoke_token(token)
         response = await http.get(url, headers=_bearer(token))
-        assert (response.status_code, response.json()) == (401, {"detail": "Token has been revoked"})
+        assert (response.status_code, told(response)) == (401, {"detail": "Token has been revoked"})
 
     async def test_reconnection_token(
         self, cluster: RunningCluster, http: httpx.AsyncClient, provider: Provider
@@ -447,7 +448,7 @@ class TestRates:
             answers = [await http.get(url) for _ in range(14)]
             assert [answer.status_code for answer in answers[:8]] == [200] * 8
             refused = answers[-1]
-            assert (refused.status_code, refused.json()) == (429, {"detail": "Rate limit exceeded. Please slow down."})
+            assert (refused.status_code, told(refused)) == (429, {"detail": "Rate limit exceeded. Please slow down."})
             assert int(refused.headers["retry-after"]) >= 1
             forged_token = await http.get(url, headers=_bearer("forged"))
             assert forged_token.status_code == 429

@@ -23,6 +23,7 @@ from tests.cluster.raw_client import encoded, knock, raw_client
 from tests.cluster.raw_socket import raw_socket, upgrade_request, ws_frame
 from tests.cluster.running_cluster import RunningCluster
 from tests.cluster.stream_client import RawStream, raw_stream
+from tests.fixtures.errors_told import told
 
 _ENVIRON = {
     "HYPHA_WS_MSG_RATE_LIMIT": "5",
@@ -116,7 +117,7 @@ async def test_frames_of_a_stream(small: RunningCluster) -> None:
         assert 40 <= accepted < 60
         refused = next(answer for answer in answers if answer.status_code != 200)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        assert refused.json() == {
+        assert told(refused) == {
             "success": False,
             "detail": "Rate limit exceeded: too many messages per second",
         }

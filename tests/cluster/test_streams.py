@@ -27,6 +27,7 @@ from tests.cluster.raw_socket import raw_socket
 from tests.cluster.running_cluster import RunningCluster
 from tests.cluster.stream_client import raw_stream
 from tests.fixtures.clients import Connect
+from tests.fixtures.errors_told import told
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
@@ -465,7 +466,7 @@ class TestStateless:
         params = {"client_id": "nobody", **query}
         body = msgpack.packb(message)
         response = await http.post("/rpc", params=params, content=body, headers=_bearer(token) if token else {})
-        return response.status_code, response.json()
+        return response.status_code, response.json() if response.is_success else told(response)
 
     async def test_calls(self, cluster: RunningCluster, connect: Connect, http: httpx.AsyncClient) -> None:
         token = cluster.user_token()

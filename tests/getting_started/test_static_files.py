@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.errors_told import told
 
 _ONE = "python3 -m hypha.server --host=0.0.0.0 --port=9527 --static-mounts /tools:./webtools/"
 _TWO = "python3 -m hypha.server --host=0.0.0.0 --port=9527 --static-mounts /tools:./webtools/ /images:./images/"
@@ -162,7 +163,7 @@ async def test_only_to_read(http: httpx.AsyncClient) -> None:
     for path in ("/tools", "/tools/tool.js", "/tools/new.txt"):
         for method in ("POST", "PUT", "DELETE"):
             response = await http.request(method, path)
-            assert (response.status_code, response.json()) == (405, {"detail": "Method Not Allowed"})
+            assert (response.status_code, told(response)) == (405, {"detail": "Method Not Allowed"})
             assert "GET" in response.headers["allow"]
 
 

@@ -14,6 +14,7 @@ from http_support import World
 from hypha_common.errors import Conflict, NotFound, PermissionDenied
 from hypha_common.plans import Fetch, HttpCall, Plan, Reply, Store
 from hypha_common.principal import Permission
+from tests.fixtures.errors_told import told
 from tests.fixtures.object_store import ObjectStore, object_store
 from tests.fixtures.plan_maker import PlanMaker, upstream_server
 
@@ -54,22 +55,22 @@ class TestFiles:
     async def test_ranges(self, world: World, artifacts: PlanMaker) -> None:
         body = os.urandom(500_000)
         await world.http.put(f"{_FILES}/parts", content=body)
-        for wanted, part, told in (
+        for wanted, part, shown in (
             ("bytes=0-9", body[:10], "bytes 0-9/500000"),
             ("bytes=-100", body[-100:], "bytes 499900-499999/500000"),
             ("bytes=100000-", body[100_000:], "bytes 100000-499999/500000"),
         ):
             got = await world.http.get(f"{_FILES}/parts", headers={"Range": wanted})
-            assert (got.status_code, got.content, got.headers["content-range"]) == (206, part, told)
+            assert (got.status_code, got.content, got.headers["content-range"]) == (206, part, shown)
             assert got.headers["content-length"] == str(len(part))
         beyond = await world.http.get(f"{_FILES}/parts", headers={"Range": "bytes=500000-"})
-        assert (beyond.status_code, beyond.json()) == (416, {"detail": "The file has no such range"})
+        assert (beyond.status_code, told(beyond)) == (416, {"detail": "The file has no such range"})
         assert beyond.headers["content-range"] == "bytes */500000"
 
     async def test_missing(self, world: World, artifacts: PlanMaker) -> None:
         artifacts.rules["artifact_files"] = lambda call: artifacts.fetch("GET", "no/such", missing="Nothing here")
         got = await world.http.get(f"{_FILES}/a.txt")
-        assert (got.status_code, got.json()) == (404, {"detail": "Nothing here"})
+        assert (got.status_code, told(got)) == (404, {"detail": "Nothing here"})
 
     async def test_without_a_length(self, world: World, artifacts: PlanMaker) -> None:
         """A store needs a length, so such a body is kept until it has one: in memory a short one, else on disk."""
@@ -95,7 +96,7 @@ class TestFiles:
 
         for content in (bytes(100_001), pieces()):
             put = await world.http.put(f"{_FILES}/big", content=content)
-            assert (put.status_code, put.json()) == (413, {"detail": "The file is larger than 100000 bytes"})
+            assert (put.status_code, told(put)) == (413, {"detail": "The file is larger than 100000 bytes"})
         assert artifacts.stored == []
         assert (await world.http.get(f"{_FILES}/big")).status_code == 404
 
@@ -153,7 +154,7 @@ class TestFiles:
         for error in (NotFound("none"), PermissionDenied("no"), Conflict("taken")):
             artifacts.rules["artifact"] = lambda call, error=error: _raise(error)  # type: ignore[misc]
             got = await world.http.get("/lab-a/artifacts/model")
-            assert (got.status_code, got.json()) == (error.status, {"detail": error.message})
+            assert (got.status_code, told(got)) == (error.status, {"detail": error.message})
 
     async def test_never_compressed(self, world: World, artifacts: PlanMaker) -> None:
         artifacts.headers = [("content-type", "text/plain; charset=utf-8")]
@@ -169,7 +170,7 @@ class TestFiles:
         assert (got.headers["x-extra"], "x bad" in got.headers) == ("yes", False)
 
     async def test_nobody_serves(self, world: World) -> None:
-        for path, start in ((_FILES + "/a", "{"), ("/lab-a/files/a", '{"success": false'), ("/s3/b/k", "<?xml")):
+        for path, start in ((_FILES + "/a", "{"), ("/lab-a/files/a", '{"success":false'), ("/s3/b/k", "<?xml")):
             got = await world.http.get(path)
             assert (got.status_code, got.headers["retry-after"]) == (503, "1")
             assert got.text.startswith(start)
@@ -177,7 +178,7 @@ class TestFiles:
     @pytest.mark.parametrize("world", [{"disable_s3": True}], indirect=True)
     async def test_no_storage(self, world: World) -> None:
         got = await world.http.get(f"{_FILES}/a")
-        assert (got.status_code, got.json()) == (404, {"detail": "This server keeps no files"})
+        assert (got.status_code, told(got)) == (404, {"detail": "This server keeps no files"})
 
 
 def _raise(error: Exception) -> Plan:
@@ -216,7 +217,7 @@ class TestPatience:
         assert put.status_code == 200
         for headers in ({"Content-Length": "600000"}, {"Content-Length": "2000"}, {}):
             put = await world.http.put(f"{_FILES}/asleep", content=pieces([0.1, 5]), headers=headers)
-            assert (put.status_code, put.json()) == (408, {"detail": "Nothing of the request body came for 0.3 s"})
+            assert (put.status_code, told(put)) == (408, {"detail": "Nothing of the request body came for 0.3 s"})
         assert len(artifacts.stored) == 1
 
     async def test_store_hangs(self, world: World, artifacts: PlanMaker, monkeypatch: pytest.MonkeyPatch) -> None:

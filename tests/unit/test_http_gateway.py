@@ -4,6 +4,7 @@ import pytest
 from http_support import PUBLIC_KEY, World
 
 from hypha_common.principal import Permission
+from tests.fixtures.errors_told import told
 
 
 async def test_workspace_info(world: World) -> None:
@@ -12,7 +13,7 @@ async def test_workspace_info(world: World) -> None:
     for name in ("public", "no-such"):
         response = await world.http.get(f"/{name}/info")
         assert response.status_code == 403
-        assert response.json() == {"success": False, "detail": f"anonymouz-http has no permission to access {name}"}
+        assert told(response) == {"success": False, "detail": f"anonymouz-http has no permission to access {name}"}
     everywhere = world.bearer(workspaces={"*": Permission.ADMIN}, current_workspace="lab-a")
     response = await world.http.get("/no-such/info", headers=everywhere)
     assert response.status_code == 404
@@ -130,20 +131,20 @@ async def test_until_revocations_are_known(world: World) -> None:
 async def test_framework_errors(world: World) -> None:
     """Unknown paths and methods are answered in JSON."""
     missing = await world.http.get("/no/such/path/at/all")
-    assert (missing.status_code, missing.json()) == (
+    assert (missing.status_code, told(missing)) == (
         404,
         {"success": False, "detail": "File not found: no/such/path/at/all"},
     )
     for path in ("/ws", "/apps", "/nothing", "/favicon.ico", "/lab-a/nothing"):
         assert (await world.http.get(path)).status_code == 404, path
         posted = await world.http.post(path)
-        assert (posted.status_code, posted.json()) == (405, {"detail": "Method Not Allowed"}), path
+        assert (posted.status_code, told(posted)) == (405, {"detail": "Method Not Allowed"}), path
         assert posted.headers["allow"] == "GET"
     head = await world.http.head("/nothing")
     assert (head.status_code, head.content) == (404, b"")
     assert (await world.http.get("/a%00b/info")).status_code == 400
     wrong = await world.http.put("/public/services/test-service/test")
-    assert (wrong.status_code, wrong.json()) == (405, {"detail": "Method Not Allowed"})
+    assert (wrong.status_code, told(wrong)) == (405, {"detail": "Method Not Allowed"})
     assert "GET" in wrong.headers["allow"]
 
 
@@ -157,7 +158,7 @@ async def test_rate_limit(world: World) -> None:
     url = "/assets/config.json"
     assert [(await world.http.get(url)).status_code for _ in range(3)] == [200, 200, 429]
     refused = await world.http.get(url, headers={"Authorization": "Bearer forged"})
-    assert (refused.status_code, refused.json()) == (429, {"detail": "Rate limit exceeded. Please slow down."})
+    assert (refused.status_code, told(refused)) == (429, {"detail": "Rate limit exceeded. Please slow down."})
     assert int(refused.headers["retry-after"]) >= 1
     assert (await world.http.get(url, headers={"X-Forwarded-For": "198.51.100.1"})).status_code == 200
     token = world.bearer()

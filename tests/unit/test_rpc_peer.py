@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -258,7 +259,9 @@ async def test_errors(switch: Switch, peer: RpcPeer) -> None:
     for kind, last_line in expected.items():
         with pytest.raises(RemoteException) as raised:
             await server.fail(kind)
-        assert str(raised.value).strip() == f"RemoteError:Traceback (most recent call last):\n{last_line}"
+        head, error_id, last = str(raised.value).strip().splitlines()
+        assert (head, last) == ("RemoteError:Traceback (most recent call last):", last_line)
+        assert re.fullmatch(r"  Error id: [0-9a-f]{32}", error_id)
     with pytest.raises(RemoteException, match="TypeError: Unsupported data type: object"):
         await server.unsendable()
 

@@ -122,10 +122,12 @@ class ServiceCli:
         import uvloop
 
         from .telemetry import configure_logging
+        from .tracing import check_tracing
 
         settings.require(*self._requires)
         if self._check is not None:
             self._check(settings)
+        check_tracing(settings)
         if settings.print_config:
             print_effective(settings, self.role, sys.stderr)
         configure_logging(settings, self.role)

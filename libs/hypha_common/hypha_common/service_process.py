@@ -9,6 +9,7 @@ import structlog
 
 from .errors import HyphaError, Unavailable
 from .telemetry import serve_status
+from .tracing import recording
 
 if TYPE_CHECKING:
     from .bus import Bus
@@ -81,7 +82,7 @@ async def serve_replica(
 
     service = make(on_fatal)
     status = await serve_status(settings, service.readiness)
-    async with AsyncExitStack() as stack:
+    async with recording(settings, service.bus.role, service.bus.instance), AsyncExitStack() as stack:
         if status is not None:
             stack.callback(status.close)
         starting = asyncio.create_task(service.start(stack))

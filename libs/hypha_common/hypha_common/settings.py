@@ -22,6 +22,7 @@ _AUTH = ("auth", "server")
 _WORKSPACE = ("workspace", "server")
 _STORES = ("apps", "artifacts", "auth", "workspace", "server")
 _STATUS = ("apps", "artifacts", "auth", "browser-worker", "startup", "workspace", "server")
+_ON_THE_BUS = ("apps", "artifacts", "auth", "gateway", "workspace", "server")
 _FILES = ("artifacts", "server")
 _APPS = ("apps", "server")
 _BROWSER = ("browser-worker", "server")
@@ -280,6 +281,16 @@ class Settings:
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     )
     log_format: str = option("auto", "auto: console at a terminal, else json", choices=("auto", "console", "json"))
+    otlp_endpoint: str = option(
+        "",
+        "OpenTelemetry collector that traces are sent to by OTLP/HTTP, without /v1/traces; empty: none",
+        roles=_ON_THE_BUS,
+        environment=("OTEL_EXPORTER_OTLP_ENDPOINT",),
+        check=checks.http_url,
+    )
+    trace_sample_ratio: float = option(
+        0.1, "of the requests that come in, the part that is traced: 0 to 1", roles=_ON_THE_BUS, check=checks.ratio
+    )
     print_config: bool = option(True, "print the effective configuration at start")
     server_id: str = option(
         "",

@@ -24,6 +24,7 @@ __all__ = [
     "minio_user",
     "nats_url",
     "port",
+    "ratio",
     "root_token",
     "server_id",
     "startup_functions",
@@ -50,6 +51,10 @@ def descriptors(value: str) -> str | None:
 
 def base_path(value: str) -> str | None:
     return None if value.startswith("/") else f"must begin with '/', not {value!r}"
+
+
+def ratio(value: float) -> str | None:
+    return None if 0 <= value <= 1 else f"must be between 0 and 1, not {value:g}"
 
 
 def http_url(value: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from . import faults, trace
 from .process_metrics import LoopWatch
 from .redaction import keep_secrets_out, without_secrets
 
@@ -37,7 +38,9 @@ Readiness = Callable[[], "list[str]"]  # what is missing, in words; empty: ready
 
 def configure_logging(settings: Settings, role: str, instance: str = "") -> None:
     """
-    Send structlog and the standard library through one handler to stderr; every line names role and instance.
+    Send structlog and the standard library through one handler to stderr.
+
+    Every line names role and instance, and the request that it belongs to as ``trace_id``.
 
     Call it once, before anything logs.
 
@@ -49,6 +52,7 @@ def configure_logging(settings: Settings, role: str, instance: str = "") -> None
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add(role=role, **({"instance": instance} if instance else {})),
+        _trace_id,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -66,6 +70,8 @@ def configure_logging(settings: Settings, role: str, instance: str = "") -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # What users were refused is found by its id at any level but those that ask for silence.
+    logging.getLogger(faults.NAME).setLevel(level if level >= logging.ERROR else logging.INFO)
     keep_secrets_out()
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
@@ -92,6 +98,13 @@ def _add(**values: str) -> Processor:
         return event
 
     return add
+
+
+def _trace_id(_logger: Any, _method: str, event: Any) -> Any:
+    # Read when a line is written, rather than bound for each request: most requests write none.
+    if known := trace.trace_id():
+        event.setdefault("trace_id", known)
+    return event
 
 
 def metrics_text() -> bytes:

@@ -11,8 +11,10 @@ from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import DeadlineExceeded, HyphaError, Unavailable
 from hypha_common.rpc import RoleHost
+from hypha_common.service_process import Dependencies
 from hypha_common.settings import Settings
 from hypha_common.telemetry import LoopWatch, serve_status
+from hypha_common.tracing import recording
 
 from .cluster_security import ClusterSecurity
 from .migrate import is_current
@@ -52,6 +54,7 @@ class Auth:
             revoke=self.security.verbs.revoke_origin,
             audit=self.security.audit,
         )
+        self._dependencies = Dependencies(self.bus, self.database.home)
         self.host = RoleHost(self.bus, "auth", server_base_url=settings.public_base_url, missing=self.missing)
         self.security.custom.peer = self.host.peer
         self.people.service.gate = self.security.custom.gate_login
@@ -78,6 +81,8 @@ class Auth:
         done(self.bus.stop_serving)
         await self.security.serve()
         await self._oauth_verbs.serve(self.bus)
+        watching = asyncio.create_task(self._dependencies.watch(), name="dependencies")
+        self._cleanup.callback(watching.cancel)
         done(self.host.close)
         await self.host.start()
         sweeping = asyncio.create_task(self._sweep(), name="sweep")
@@ -92,8 +97,7 @@ class Auth:
 
     def missing(self) -> list[str]:
         """Return what this replica lacks to do its work; nothing: it is ready."""
-        lacks = [] if self._serving else ["starting"]
-        return lacks if self.bus.is_connected else [*lacks, "the bus is not connected"]
+        return self._dependencies.missing() if self._serving else ["starting"]
 
     async def _security_started(self) -> bool:
         await self.security.start()
@@ -123,10 +127,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     starting = asyncio.create_task(auth.start(), name="start")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await _first(starting, stopping, fatal)
-        if starting.done():
-            starting.result()
-            await _first(stopping, fatal)
+        async with recording(settings, "auth", auth.bus.instance):
+            await _first(starting, stopping, fatal)
+            if starting.done():
+                starting.result()
+                await _first(stopping, fatal)
         if fatal.done():
             raise Unavailable(fatal.result())
     finally:

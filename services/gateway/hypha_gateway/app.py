@@ -11,6 +11,7 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from hypha_common.settings import Settings
+from hypha_common.tracing import recording
 
 from .addresses import peer_address
 from .gateway import Gateway
@@ -53,8 +54,9 @@ def create_app(
         # Another ASGI server waits for streams to end before it tells us to.
         stopping = stop_signals(lambda: drains.append(asyncio.create_task(gateway.drain())))
         try:
-            with stopping if websockets else nullcontext():
-                yield
+            async with recording(settings, "gateway", gateway.bus.instance):
+                with stopping if websockets else nullcontext():
+                    yield
         finally:
             await gateway.drain()
             await app.state.upstream.close()

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from hypha_common.errors import QuotaExceeded
+from hypha_common.faults import note_fault
 from hypha_common.ids import Address
 from hypha_common.principal import Permission, Principal
+from hypha_common.trace import new, trace_id
 from hypha_common.wire import Stamp
 
 from . import metrics
@@ -30,6 +32,7 @@ __all__ = ["Connection"]
 
 log = structlog.get_logger(__name__)
 
+_REFUSALS = frozenset({1003, 1008, 1009})  # close codes that blame the client
 RATE_EXCEEDED = "Rate limit exceeded: too many messages per second"
 
 _numbers = count(1)
@@ -197,12 +200,16 @@ class Connection:
         self.closed = True
         self.link.abort()
 
-    def reject(self, session: str, to: str, text: str) -> None:
-        """Fail one call of the client; ``to`` is what it addressed."""
-        self.deliver((rejection(sender=to, to=str(self.address), session=session, text=text),))
+    def reject(self, session: str, to: str, text: str, *, context: str = "") -> None:
+        """Fail one call of the client; ``to`` is what it addressed, ``context`` the trace of the call."""
+        error_id, client = trace_id(context or new()), str(self.address)
+        note_fault("call_refused", caller=client, to=to, error=text, trace_id=error_id)
+        self.deliver((rejection(sender=to, to=client, session=session, text=text, error_id=error_id),))
 
     def end(self, code: int, reason: str) -> None:
         """Close with a close frame."""
+        if code in _REFUSALS:
+            note_fault("connection_refused", client=str(self.address), code=code, reason=reason)
         self.link.close(code, reason)
 
     def abort(self) -> None:

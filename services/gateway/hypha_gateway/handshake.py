@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from hypha_common import trace
 from hypha_common.admission import Admission, ConnectRequest, admit, refusal
 from hypha_common.errors import DeadlineExceeded, HyphaError, Unavailable
 from hypha_common.ids import MANAGER_ID, Address
@@ -46,7 +47,23 @@ class Handshake:
         self.waiting = 0
 
     async def run(self, session: WebsocketSession, text: str) -> None:
-        """Answer a websocket's first message. Never raises: every outcome is told to the client."""
+        """
+        Answer a websocket's first message, in a trace and a task of its own.
+
+        Never raises: every outcome is told to the client.
+
+        """
+        trace.use(trace.new())
+        span = trace.start("connect", trace.SERVER, {"network.protocol.name": "websocket"}, root=True)
+        if span is not None:
+            trace.use(span.context)
+        try:
+            await self._run(session, text)
+        finally:
+            if span is not None:
+                span.end()
+
+    async def _run(self, session: WebsocketSession, text: str) -> None:
         try:
             message = _decode(text)
             if message is None:
@@ -60,7 +77,6 @@ class Handshake:
             session.refuse(TRY_AGAIN, "Server busy, please retry", tell=False)
         except HyphaError as error:
             turned_away = refusal(error)
-            log.info("handshake_refused", reason=turned_away.reason)
             session.refuse(turned_away.code, turned_away.reason)
         except Exception:  # the edge of a connection: whatever went wrong, the client is told
             log.exception("handshake_error")

@@ -114,7 +114,7 @@ class LocalClient:
         self.peer.receive(b"".join(parts))
         return None
 
-    def reject(self, session: str, to: str, text: str) -> None:
+    def reject(self, session: str, to: str, text: str, *, context: str = "") -> None:
         """Fail a call to a role whose replica is gone."""
         self.peer.lost(session)
 

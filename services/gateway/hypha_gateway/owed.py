@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hypha_common.ids import Address
+from hypha_common.trace import Span
 
 __all__ = ["OwedCall", "OwedCalls", "RoleCaller"]
 
@@ -21,13 +22,19 @@ class RoleCaller(Protocol):
     pins: dict[str, str]
     closed: bool
 
-    def reject(self, session: str, to: str, text: str) -> None:
-        """Fail the caller's call ``session``."""
+    def reject(self, session: str, to: str, text: str, *, context: str = "") -> None:
+        """Fail the caller's call ``session``; ``context`` is its trace."""
 
 
 @dataclass(slots=True, eq=False)
 class OwedCall:
-    """A call that a replica has not answered yet; ``payload`` is kept where another replica may be given it."""
+    """
+    A call that a replica has not answered yet.
+
+    ``payload`` is kept where another replica may be given it; ``context`` is the call's trace, ``span`` where it is
+    recorded.
+
+    """
 
     caller: RoleCaller
     role: str
@@ -35,6 +42,8 @@ class OwedCall:
     session: str
     instance: str
     payload: bytes | None
+    context: str = ""
+    span: Span | None = None
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -111,6 +120,8 @@ class OwedCalls:
         self._count -= 1
         if call.payload is not None:
             owed.kept_bytes -= len(call.payload)
+        if call.span is not None:
+            call.span.end()
         self._leave_replica(call)
         return call
 
@@ -125,6 +136,8 @@ class OwedCalls:
         owed = self._callers.pop(number, None)
         for call in owed.calls.values() if owed is not None else ():
             self._count -= 1
+            if call.span is not None:
+                call.span.end()
             self._leave_replica(call)
 
     def _leave_replica(self, call: OwedCall) -> None:

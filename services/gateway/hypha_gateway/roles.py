@@ -19,6 +19,7 @@ from hypha_common.subjects import (
     role_verb,
     session_token,
 )
+from hypha_common.trace import Span
 
 from . import metrics
 from .gate import Gate
@@ -70,9 +71,23 @@ class RoleCalls:
         return gate
 
     def send(
-        self, caller: RoleCaller, role: str, *, to: str, method: object, session: str | None, frame: bytes
+        self,
+        caller: RoleCaller,
+        role: str,
+        *,
+        to: str,
+        method: object,
+        session: str | None,
+        frame: bytes,
+        context: str = "",
+        span: Span | None = None,
     ) -> None:
-        """Send one frame. Raises HyphaError where no replica can take it."""
+        """
+        Send one frame; ``context`` is its trace, where that is not the caller's own affair.
+
+        A call that is recorded as ``span`` ends it. Raises HyphaError where no replica can take it.
+
+        """
         payload = envelope.call(self._bus.instance_bytes, caller.generation, frame)
         # A session that a replica made: its answers and callbacks belong to exactly that replica.
         owner = instance_of(method) if isinstance(method, str) else None
@@ -82,9 +97,11 @@ class RoleCalls:
             raise Unavailable(f"No replica of role '{role}' is available")
         if session is None or not session_token(session):
             self._bus.publish(pinned(role, instance), payload)
+            if span is not None:
+                span.end()
             return
         kept = payload if owner is None and len(payload) <= _KEPT_BYTES else None
-        call = OwedCall(caller, role, to, session, instance, kept)
+        call = OwedCall(caller, role, to, session, instance, kept, context, span)
         self._calls.add(call)
         self._publish(call, payload)
 
@@ -195,7 +212,7 @@ class RoleCalls:
         metrics.ROLE_CALLS.labels(call.role, "failed").inc()
         if not call.caller.closed:
             text = f"ConnectionError: The {call.role} replica that was executing the call is gone"
-            call.caller.reject(call.session, call.to, text)
+            call.caller.reject(call.session, call.to, text, context=call.context)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from hypha_common import envelope
+from hypha_common import envelope, trace
 from hypha_common.bus import Bus
 from hypha_common.errors import BadRequest, HyphaError, PeerNotFound, PermissionDenied
 from hypha_common.ids import MAX_ID_BYTES, role_of
@@ -131,8 +131,7 @@ class Router:
                 connection.block(gate, retry=data)
                 return None
             self.traffic.role += 1
-            frame = connection.stamp.frame(header, to, rest)
-            self._roles.send(connection, role, to=to, method=header.get("method"), session=session, frame=frame)
+            self._call_role(connection, role, header, to, session, rest)
             return None
         peer = self._table.peer(workspace, client)
         if session is not None:
@@ -145,6 +144,26 @@ class Router:
             return peer.deliver((connection.stamp.header(header, to), rest))
         self.traffic.bus += 1
         return self._publish(connection, workspace, client, session, connection.stamp.header(header, to), rest)
+
+    def _call_role(
+        self,
+        connection: Connection,
+        role: str,
+        header: dict[str, Any],
+        to: str,
+        session: str | None,
+        rest: memoryview,
+    ) -> None:
+        """Send a frame to a role, in a trace of its own, or in that which the client names."""
+        told, method = header.get(trace.KEY), header.get("method")
+        context = trace.incoming(told)
+        shown = method if isinstance(method, str) else ""
+        span = trace.start_call(shown, trace.CLIENT, trace.RPC, context=context, root=told is None)
+        header[trace.KEY] = context if span is None else span.context
+        frame = connection.stamp.frame(header, to, rest)
+        self._roles.send(
+            connection, role, to=to, method=method, session=session, frame=frame, context=context, span=span
+        )
 
     def _settle(self, caller: int, header: dict[str, Any]) -> None:
         """Note that a frame on its way to ``caller`` ends one of its calls, if it does."""

@@ -6,6 +6,7 @@ import structlog
 
 from hypha_common.admission import Admission
 from hypha_common.errors import HyphaError
+from hypha_common.faults import note_fault
 
 from . import metrics
 from .connection import Connection
@@ -47,6 +48,12 @@ class Session:
         self._credentials = {*admission.origins, admission.token_id} - {""}
         self._gateway.credentials.add(self, self._credentials)
         self.link.set_max_message(self._gateway.settings.max_message_bytes)
+
+    def note_refusal(self, **details: Any) -> None:
+        """Write down why the client was not let in, and who it is as far as that is known."""
+        who = self.admission
+        known = {} if who is None else {"workspace": who.workspace, "client": who.client_id, "user": who.principal.id}
+        note_fault("client_refused", transport=self.transport, address=self.link.remote, **known, **details)
 
     def leave(self, code: int, reason: str) -> None:
         """Close, whatever state the session is in."""

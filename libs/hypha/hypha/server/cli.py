@@ -15,6 +15,7 @@ from hypha_common.errors import HyphaError
 from hypha_common.settings import Settings, unknown_environment
 from hypha_common.static_mounts import check_folders
 from hypha_common.telemetry import configure_logging
+from hypha_common.tracing import check_tracing
 from hypha_common.version import __version__
 
 from .cluster import Cluster
@@ -64,6 +65,7 @@ def load_settings(parsed: argparse.Namespace | None = None) -> Settings:
     settings = Settings.load() if parsed is None else Settings.load(given_flags(parsed), file=parsed.config)
     # Here, before anything starts.
     check_folders(settings.static_mounts)
+    check_tracing(settings)
     for sentence in plan_storage(settings).sentences:
         print(f"{_PROGRAM}: note: {sentence}", file=sys.stderr)
     return settings

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
 
+from hypha_common import trace
 from hypha_common.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -17,7 +18,7 @@ from hypha_common.errors import (
 )
 from hypha_common.wire import pack, unpack
 
-__all__ = ["Answers", "VerbHandler", "answer_verb"]
+__all__ = ["Answers", "VerbHandler", "answer_verb", "question"]
 
 log = structlog.get_logger(__name__)
 
@@ -91,15 +92,28 @@ class Answers:
             future.set_exception(DeadlineExceeded(f"No answer from {subject} within {timeout:g} s"))
 
 
+def question(message: Mapping[str, Any]) -> bytes:
+    """Pack a request, with the trace it belongs to, if it belongs to any."""
+    context = trace.current()
+    return pack({**message, trace.KEY: context} if context else message)
+
+
 async def answer_verb(handler: VerbHandler, payload: bytes, subject: str) -> bytes:
-    """Run a verb handler and pack what it returns or raises."""
+    """Run a verb handler in the trace of the request and pack what it returns or raises."""
     try:
         message = unpack(payload)
         if not isinstance(message, dict):
             raise BadRequest("A request must be a map")
-        return pack([0, await handler(message)])
+    except BadRequest as error:
+        return pack([1, error.to_wire()])
+    token = trace.enter(message.pop(trace.KEY, None))
+    try:
+        with trace.call(subject, trace.SERVER, trace.BUS):
+            return pack([0, await handler(message)])
     except HyphaError as error:
         return pack([1, error.to_wire()])
     except Exception:  # the edge of a request: whatever went wrong, the other side gets an answer
         log.exception("verb_failed", subject=subject)
         return pack([1, InternalError("Internal error").to_wire()])
+    finally:
+        trace.leave(token)

@@ -12,7 +12,7 @@ from nats.aio.client import Server
 from nats.errors import Error as NatsError
 from nats.errors import FlushTimeoutError
 
-from hypha_common import envelope
+from hypha_common import envelope, trace
 from hypha_common.errors import DeadlineExceeded, HyphaError, PayloadTooLarge, Unavailable
 from hypha_common.ids import new_id
 from hypha_common.settings import Settings
@@ -20,7 +20,7 @@ from hypha_common.subjects import PARTITIONS, no_responders_prefix, role_verb
 from hypha_common.wire import pack
 
 from . import metrics
-from .answers import Answers, VerbHandler, answer_verb
+from .answers import Answers, VerbHandler, answer_verb, question
 from .client import DirectClient, Handler, Subscription
 from .reassembly import Reassembly
 
@@ -268,10 +268,11 @@ class Bus:
         Raises what the other side raised, Unavailable where nobody serves it, DeadlineExceeded after the last attempt.
 
         """
-        for _ in range(attempts - 1):
-            with suppress(DeadlineExceeded):
-                return await self.ask(subject, pack(message), timeout=timeout)
-        return await self.ask(subject, pack(message), timeout=timeout)
+        with trace.call(subject, trace.CLIENT, trace.BUS):
+            for _ in range(attempts - 1):
+                with suppress(DeadlineExceeded):
+                    return await self.ask(subject, question(message), timeout=timeout)
+            return await self.ask(subject, question(message), timeout=timeout)
 
     async def ask(self, subject: str, *payload: bytes | memoryview, timeout: float) -> Any:
         """

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from hypha_common import trace
 from hypha_common.errors import BadRequest, HyphaError, PermissionDenied
 from hypha_common.ids import MANAGER_ADDRESS, Address
 from hypha_common.principal import Principal
@@ -16,7 +17,7 @@ from .frames import address_of, read_promise
 from .functions import Identity
 from .metrics import CALLBACK, UNKNOWN, Stopwatch
 from .outbox import Outbox
-from .remote import MethodNotFound, error_text
+from .remote import MethodNotFound
 from .reply import Reply
 from .router import canonical
 from .running import RunningCalls, rejection_of
@@ -68,7 +69,14 @@ class Executor:
         return self.services.get((canonical(str(address)), service_id))
 
     def execute(self, incoming: Incoming, frame: bytes | memoryview, offset: int) -> None:
-        """Run a call and answer it, at once where the method is not asynchronous."""
+        """Run a call in its trace and answer it, at once where the method is not asynchronous."""
+        token = trace.enter(incoming.header.get(trace.KEY))
+        try:
+            self._execute(incoming, frame, offset)
+        finally:
+            trace.leave(token)
+
+    def _execute(self, incoming: Incoming, frame: bytes | memoryview, offset: int) -> None:
         # In its own name a role acts in the workspace of whom it talks to (contract 01 §1.7).
         identity = Identity(incoming.target, incoming.sender.partition("/")[0], self._user)
         watch = Stopwatch(self._name_of(incoming))
@@ -78,20 +86,29 @@ class Executor:
         except HyphaError as error:
             watch.failed(error)
             promise = None if incoming.session is None else "*"
-            self._reply(incoming, promise, None, identity).reject(error_text(error))
+            reply = self._reply(incoming, promise, None, identity)
+            reply.reject(rejection_of(error, reply))
             return
+        recorded = trace.start_call(incoming.method, trace.SERVER, trace.RPC)
+        if recorded is not None:
+            trace.enter(recorded.context)
         try:
             self.running.admit(incoming.sender)
             result = self._invoke(incoming, extra, identity)
         except Exception as error:  # noqa: BLE001  # the outer edge of a call: whatever the method raises is answered
             watch.failed(error)
-            reply.reject(rejection_of(error, incoming.method))
+            reply.reject(rejection_of(error, reply))
+            if recorded is not None:
+                recorded.end(error)
             return
         if inspect.isawaitable(result):
-            self.running.start(watch.around(result), reply)
-        else:
-            watch.done()
-            reply.resolve(result)
+            work = watch.around(result)
+            self.running.start(work if recorded is None else _recorded(work, recorded), reply)
+            return
+        watch.done()
+        reply.resolve(result)
+        if recorded is not None:
+            recorded.end()
 
     def _reply(self, incoming: Incoming, promise: Any, interval: Any, identity: Identity) -> Reply:
         return Reply(
@@ -181,6 +198,16 @@ class Executor:
         if len(self._principals) > MAX_PRINCIPALS:
             del self._principals[next(iter(self._principals))]
         return principal
+
+
+async def _recorded(work: Awaitable[Any], recorded: trace.Span) -> Any:
+    try:
+        value = await work
+    except BaseException as error:
+        recorded.end(error)
+        raise
+    recorded.end()
+    return value
 
 
 def _check_arguments(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypha_common.errors import BadRequest
 from hypha_common.ids import Address
+from hypha_common.trace import KEY
 from hypha_common.wire import pack
 
 from .service import Packed
@@ -19,7 +20,7 @@ MAX_INTERVAL_S = 3600.0
 
 _TYPE = pack("type") + pack("method") + pack("from")
 _TO, _METHOD, _WS, _USER = pack("to"), pack("method"), pack("ws"), pack("user")
-_SESSION, _PARENT = pack("session"), pack("parent")
+_SESSION, _PARENT, _TRACE = pack("session"), pack("parent"), pack(KEY)
 _ONE_ARG = b"\x81" + pack("args") + b"\x91"
 
 
@@ -32,15 +33,18 @@ def header(
     user: bytes,  # packed once per peer or call, not once per frame
     session: str | None = None,
     parent: str | None = None,
+    context: str = "",
 ) -> bytes:
-    """Pack the header of a ``method`` frame."""
-    count = 0x86 + (session is not None) + (parent is not None)
+    """Pack the header of a ``method`` frame; ``context`` is the trace that it belongs to."""
+    count = 0x86 + (session is not None) + (parent is not None) + (context != "")
     parts = [count.to_bytes(1, "big"), _TYPE, pack(sender), _TO, pack(to), _METHOD, pack(method)]
     parts += (_WS, pack(workspace), _USER, user)
     if session is not None:
         parts += (_SESSION, pack(session))
     if parent is not None:
         parts += (_PARENT, pack(parent))
+    if context:
+        parts += (_TRACE, pack(context))
     return b"".join(parts)
 
 

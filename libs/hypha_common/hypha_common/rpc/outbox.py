@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from hypha_common import trace
 from hypha_common.errors import HyphaError, PayloadTooLarge, PeerNotFound, PermissionDenied, Unavailable
 from hypha_common.ids import Address, role_of
 
@@ -84,13 +85,14 @@ class Outbox:
                 exporter = self._exporter(call.session, target=to, me=identity.sender)
                 args, kwargs = encode_value(args, exporter), encode_value(kwargs, exporter)
             extra = call_extra(args, kwargs, interval=min(timeout / 2, 15.0))
-            frame = _frame(to, method, extra, identity=identity, parent=parent, session=call.session)
-            if _needs_chunks(frame, to, method):
-                await send_in_chunks(self, frame, to=to, identity=identity, parent=parent, ends=ends)
-            else:
-                self._dispatch(frame, to, method, identity=identity, session=call.session, ends=ends)
-            call.arm()
-            value = await call.answer
+            with trace.call(method, trace.CLIENT, trace.RPC):
+                frame = _frame(to, method, extra, identity=identity, parent=parent, session=call.session)
+                if _needs_chunks(frame, to, method):
+                    await send_in_chunks(self, frame, to=to, identity=identity, parent=parent, ends=ends)
+                else:
+                    self._dispatch(frame, to, method, identity=identity, session=call.session, ends=ends)
+                call.arm()
+                value = await call.answer
             # Before the session ends: the answer may hold a function of ours that was an argument.
             return self.decoded(value, origin=to, identity=identity) if decode else value
         finally:
@@ -250,6 +252,7 @@ def _frame(
         user=identity.user,
         session=session,
         parent=parent,
+        context=trace.current() if session is not None else "",
     )
     return head + extra
 

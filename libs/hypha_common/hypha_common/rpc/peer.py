@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from hypha_common import trace
 from hypha_common.errors import BadRequest, HyphaError, PermissionDenied
 from hypha_common.ids import Address
 from hypha_common.principal import Principal
@@ -221,7 +222,7 @@ class RpcPeer:
     def receive_joined(self, frame: bytes, caller: Caller) -> None:
         """Take a long message; only the identity of the call that completed it counts."""
         head, offset = split_frame(frame)
-        head.update({key: caller.header.get(key) for key in ("from", "to", "ws", "user")})
+        head.update({key: caller.header.get(key) for key in ("from", "to", "ws", "user", trace.KEY)})
         if self._belongs_elsewhere(head.get("method")):
             packed = pack_frame(head)
             frame, offset = packed + frame[offset:], len(packed)

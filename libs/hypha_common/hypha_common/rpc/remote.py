@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from hypha_common.errors import HyphaError, NotFound
+from hypha_common.trace import trace_id
 
 __all__ = ["MethodNotFound", "RemoteError", "error_text", "peer_lost", "status_of_remote_text"]
 
 _HEAD = "Traceback (most recent call last):"
+_HEAD_LINE = f"{_HEAD}\n"
 _PERHAPS_RUN = " any more; it may have run the call"
 _NOT_CONNECTED = re.compile(rf"(?:\w+: )?Target peer \S.* is not connected(?:{re.escape(_PERHAPS_RUN)})?\Z")
 _LAST_LINE = re.compile(r"([A-Za-z_][\w.]*)(?:: (.*))?\Z", re.DOTALL)
@@ -92,10 +94,22 @@ def error_text(error: BaseException) -> str:
     return f"{_HEAD}\n{last.removesuffix(': ')}"
 
 
-def encoded_error(text: str) -> dict[str, Any]:
-    """Return the wire form of a rejection."""
+def encoded_error(text: str, error_id: str | None = None) -> dict[str, Any]:
+    """
+    Return the wire form of a rejection, with the id that an operator finds it by: that of the current trace.
+
+    Clients show ``_rvalue`` and match on its end; where it has the shape of a traceback, the id is a line of that.
+
+    """
+    if error_id is None:
+        error_id = trace_id()
     # Half a surrogate pair, out of a file name or a JSON string, has no UTF-8.
-    return {"_rtype": "error", "_rvalue": text.encode("utf-8", "replace").decode(), "_rtrace": ""}
+    shown = text.encode("utf-8", "replace").decode()
+    if not error_id:
+        return {"_rtype": "error", "_rvalue": shown, "_rtrace": ""}
+    if shown.startswith(_HEAD_LINE):
+        shown = f"{_HEAD_LINE}  Error id: {error_id}\n{shown[len(_HEAD_LINE) :]}"
+    return {"_rtype": "error", "_rvalue": shown, "_rtrace": "", "error_id": error_id}
 
 
 def error_of(value: Any) -> str:

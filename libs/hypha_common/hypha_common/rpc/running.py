@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import structlog
 
 from hypha_common.errors import HyphaError, InternalError, QuotaExceeded, Unavailable
+from hypha_common.faults import note_fault
 
 from .remote import error_text
 
@@ -109,11 +110,12 @@ class RunningCalls:
             value = await work
         except asyncio.CancelledError:
             self._end(call)
-            call.answers.reject(error_text(Unavailable("The call was cancelled: the server is stopping")))
+            stopping = Unavailable("The call was cancelled: the server is stopping")
+            call.answers.reject(rejection_of(stopping, call.answers))
             raise
         except Exception as error:  # noqa: BLE001  # the outer edge of a call: whatever the method raises is answered
             self._end(call)
-            call.answers.reject(rejection_of(error, call.answers.method))
+            call.answers.reject(rejection_of(error, call.answers))
         else:
             self._end(call)
             call.answers.resolve(value)
@@ -130,10 +132,13 @@ class RunningCalls:
             del self._counts[sender]
 
 
-def rejection_of(error: Exception, method: str) -> str:
-    """Return the text that answers ``error``, and log it unless it is the caller's fault."""
+def rejection_of(error: Exception, answers: Answers) -> str:
+    """Return the text that answers ``error``, and write down under which id it was told."""
+    method = answers.method
     if not isinstance(error, HyphaError):
         log.error("rpc_method_failed", method=method, exc_info=error)
     elif isinstance(error, InternalError):
         log.warning("rpc_method_error", method=method, error=str(error))
+    else:
+        note_fault("rpc_call_refused", caller=answers.sender, method=method, error=error.rpc_text())
     return error_text(error)

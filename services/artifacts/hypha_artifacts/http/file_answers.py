@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypha_artifacts.blobs.layout import content_type_of
 from hypha_common.plans import Fetch, Headers, HttpCall, Plan, Reply
+from hypha_common.trace import trace_id
 
 from .conditions import Entity, UnsatisfiableError, precondition, wanted_range
 from .disposition import attachment
@@ -18,6 +19,8 @@ __all__ = ["begins_with_first_byte", "json_reply", "send_file"]
 
 
 def json_reply(value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Reply:
+    if status >= 400 and isinstance(value, dict):
+        value = {**value, "error_id": trace_id()}
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return Reply(status, [("content-type", "application/json"), *headers], body)
 

@@ -32,12 +32,14 @@ _ALLOWED_HEADERS = ", ".join(
         "Inference-Header-Content-Length",
         "Origin",
         "Range",
+        "Traceparent",
+        "Tracestate",
         "X-Requested-With",
     )
 ).encode()
 _EXPOSED_HEADERS = (
     b"Inference-Header-Content-Length, Accept-Encoding, Range, Origin, Content-Type, "
-    b"Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified"
+    b"Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, X-Request-Id"
 )
 _OF_S3 = re.compile(rb"x-amz-[a-z0-9-]{1,100}")  # more than can be listed, and `*` does not go with credentials
 _MAX_OF_S3 = 50

@@ -10,7 +10,9 @@ from prometheus_client import Counter, Histogram
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from hypha_common import trace
 from hypha_common.errors import BadRequest, Blocked, HyphaError, InternalError, PayloadTooLarge
+from hypha_common.faults import note_fault
 from hypha_common.settings import Settings
 from hypha_gateway.addresses import origin_of, peer_address
 from hypha_gateway.enforcement import check_blocked
@@ -23,7 +25,8 @@ from .cors import CorsPolicy
 from .denials import note_denial
 from .files.exchange import AS_IT_IS
 from .rate_limit import RateLimiter, request_address
-from .responses import Message, Receive, Scope, Send, discard, send_body, send_error
+from .request_span import begin_span, end_span
+from .responses import Message, Receive, Scope, Send, discard, failure_body, send_body, send_error, told
 
 if TYPE_CHECKING:
     from hypha_gateway.state import GatewayState
@@ -44,7 +47,9 @@ RATE_LIMITED = Counter("http_rate_limited", "HTTP requests refused for coming to
 _STATUSES = frozenset(map(int, HTTPStatus))  # apps may answer with others
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _STREAM = "/rpc"  # frames, most of them binary, each to be seen at once
-_TOO_FAST = b'{"detail":"Rate limit exceeded. Please slow down."}'
+_TOO_FAST = {"detail": "Rate limit exceeded. Please slow down."}
+_REQUEST_ID = b"x-request-id"
+_ASKED_ALL_THE_TIME = ("/health", "/metrics")
 
 
 class HttpEdge:
@@ -69,12 +74,27 @@ class HttpEdge:
         if scope["type"] != "http":
             await self._pass_on(scope, receive, send)
             return
-        state: GatewayState = scope["app"].state.gateway
-        answer = _Answer(scope, receive, send)
         headers = dict(scope["headers"])
+        known = headers.get(trace.HEADER)
+        context = trace.incoming(None if known is None else known.decode("latin-1"))
+        answer = _Answer(scope, receive, send, trace.trace_id(context))
+        answer.path = scope["path"].removeprefix(self._base_path)
+        span: trace.Span | None = None
+        if trace.is_sampled(context) and not answer.path.startswith(_ASKED_ALL_THE_TIME):
+            span = begin_span(scope, context, root=known is None)
+            context = context if span is None else span.context
+        token = trace.use(context)
+        try:
+            await self._answer(scope, receive, answer, headers)
+        finally:
+            trace.leave(token)
+            if span is not None:
+                end_span(span, scope, answer.status)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer, headers: dict[bytes, bytes]) -> None:
+        state: GatewayState = scope["app"].state.gateway
         origin = headers.get(b"origin")
-        path: str = scope["path"].removeprefix(self._base_path)
-        answer.path = path
+        path = answer.path
         if origin is not None and not _is_app(path):  # apps say themselves who may read them
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
                 status, extra, body = self._cors.preflight(origin, headers.get(b"access-control-request-headers", b""))
@@ -85,7 +105,7 @@ class HttpEdge:
         if wait_s:
             RATE_LIMITED.inc()
             retry_after = str(max(1, math.ceil(wait_s))).encode()
-            await send_body(answer, 429, _TOO_FAST, headers=[(b"retry-after", retry_after)])
+            await send_body(answer, 429, failure_body(_TOO_FAST), headers=[(b"retry-after", retry_after)])
             return
         error = self._unacceptable(scope["method"], path, headers)
         if error is not None:
@@ -100,14 +120,25 @@ class HttpEdge:
             await self._app(scope, receive, answer)
         except Exception:  # the outer edge: whoever asked gets an answer, the operator the reason
             log.exception("http_request_failed", method=scope["method"], path=path)
-            if answer.started:
+            if answer.status:
                 raise  # a broken answer must not look like a whole one
             await send_error(answer, InternalError("Internal server error"))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hold a websocket of an app to what is asked of requests; for the hub's own, see Handshake."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        known = dict(scope["headers"]).get(trace.HEADER)
+        token = trace.use(trace.incoming(None if known is None else known.decode("latin-1")))
+        try:
+            await self._pass_websocket_on(scope, receive, send)
+        finally:
+            trace.leave(token)
+
+    async def _pass_websocket_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: PlainAnswer | None = None
-        if scope["type"] == "websocket" and _is_app(scope["path"].removeprefix(self._base_path)):
+        if _is_app(scope["path"].removeprefix(self._base_path)):
             state: GatewayState = scope["app"].state.gateway
             if "\x00" in scope["path"]:
                 answer = PlainAnswer(400, "Invalid path")
@@ -119,6 +150,7 @@ class HttpEdge:
         if answer is None:
             await self._app(scope, receive, send)
         else:
+            note_fault("app_request_failed", path=scope["path"], status=answer.status, error=answer.body.decode())
             await refuse(send, answer, can_explain="websocket.http.response" in (scope.get("extensions") or {}))
 
     def _unacceptable(self, method: str, path: str, headers: dict[bytes, bytes]) -> HyphaError | None:
@@ -171,9 +203,9 @@ def _is_app(path: str) -> bool:
 class _Answer:
     """The ``send`` of one request: adds headers to the head of the answer, counts it, and compresses what is large."""
 
-    __slots__ = ("_began", "_method", "_receive", "_scope", "_send", "extra", "path", "started")
+    __slots__ = ("_began", "_method", "_receive", "_scope", "_send", "extra", "path", "request_id", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         method = scope["method"]
         self._method = method if method in _METHODS else "other"
         self._scope = scope
@@ -181,25 +213,37 @@ class _Answer:
         self._send = _without_body(send) if method == "HEAD" else send
         self._began = time.perf_counter()
         self.path = ""  # without base path
+        self.request_id = request_id
         self.extra: list[tuple[bytes, bytes]] = []
-        self.started = False
+        self.status = 0  # until the answer begins
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
-            if self.extra:
-                message["headers"] = [*message.get("headers", ()), *self.extra]
-            status = message["status"]
+            self.status = status = message["status"]
+            headers = [*message.get("headers", ()), *self.extra]
+            is_app = _is_app(self.path)
+            if not is_app or not any(name == _REQUEST_ID for name, _ in headers):  # an app may have an id of its own
+                headers.append((_REQUEST_ID, self.request_id.encode()))
+            message["headers"] = headers
+            if status >= 400 and not is_app:
+                self._note(status)
             route = _route_of(self._scope)
             _count(self._method, route, status if status in _STATUSES else 0, time.perf_counter() - self._began)
-            if (
-                not is_small(message.get("headers", ()))
-                and self.path != _STREAM
-                and not self._scope.get(AS_IT_IS)
-                and not _is_app(self.path)
-            ):
+            if not is_small(headers) and self.path != _STREAM and not self._scope.get(AS_IT_IS) and not is_app:
                 self._send = await compressing(self._scope, self._receive, self._send)
         await self._send(message)
+
+    def _note(self, status: int) -> None:
+        """Write down what somebody is refused, with what that answer says."""
+        of, detail = told.get()
+        note_fault(
+            "http_error",
+            method=self._method,
+            path=self.path,
+            status=status,
+            error=detail if of == self.request_id else "",
+            address=request_address(self._scope),
+        )
 
 
 def _without_body(send: Send) -> Send:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgpack
 from starlette.responses import Response
 
 from hypha_common.errors import Blocked, HyphaError, NotAcceptable, Unauthorized
+from hypha_common.trace import trace_id
 from hypha_common.wire import pack
 
 from .arguments import Media
@@ -25,8 +27,10 @@ __all__ = [
     "encode_json",
     "error_body",
     "error_response",
+    "failure_body",
     "send_body",
     "send_error",
+    "told",
 ]
 
 Scope = MutableMapping[str, Any]
@@ -34,6 +38,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
+
+# What the last answer of this task said went wrong: (trace id, detail). The edge writes it down.
+told: ContextVar[tuple[str, str]] = ContextVar("told", default=("", ""))
 
 _MAX_PIECE_BYTES = 256 * 1024
 RETRY_AFTER_S = b"1"
@@ -61,7 +68,14 @@ def error_body(error: HyphaError, detail: str | None = None) -> bytes:
     body: dict[str, Any] = {"detail": error.message if detail is None else detail}
     if not isinstance(error, Unauthorized | Blocked):
         body = {"success": False, **body}
-    return _encode(body).encode(errors="replace")
+    return failure_body(body)
+
+
+def failure_body(body: dict[str, Any]) -> bytes:
+    """Return the JSON of an error with the id that an operator finds it by."""
+    error_id = trace_id()
+    told.set((error_id, str(body.get("detail", ""))))
+    return _encode({**body, "error_id": error_id} if error_id else body).encode(errors="replace")
 
 
 async def send_body(

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ExceptionHandler
 
@@ -17,7 +20,7 @@ from .denials import note_denial
 from .edge import HttpEdge
 from .files import file_routes, s3_routes
 from .jwks import jwks
-from .responses import error_response
+from .responses import error_response, failure_body
 from .service_call import ServiceCalls
 
 __all__ = ["documents", "exception_handlers", "middleware", "routes", "socket_routes"]
@@ -109,12 +112,16 @@ async def _framework_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return _nothing_there(request)
-    return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
+    return _failure({"detail": error.detail}, error.status_code, error.headers)
 
 
 def _nothing_there(request: Request) -> Response:
     """Answer for a path that no route has, or a folder no file: where nothing is to be had nothing can be sent to."""
     if request.method not in ("GET", "HEAD"):
-        return JSONResponse({"detail": "Method Not Allowed"}, status_code=405, headers={"Allow": "GET"})
+        return _failure({"detail": "Method Not Allowed"}, 405, {"Allow": "GET"})
     path = request.scope["path"].strip("/")
-    return JSONResponse({"success": False, "detail": f"File not found: {path}"}, status_code=404)
+    return _failure({"success": False, "detail": f"File not found: {path}"}, 404)
+
+
+def _failure(body: dict[str, Any], status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(failure_body(body), status, headers, media_type="application/json")

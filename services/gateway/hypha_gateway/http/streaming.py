@@ -6,6 +6,8 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from hypha_common.errors import HyphaError
+from hypha_common.faults import note_fault
+from hypha_common.trace import trace_id
 
 from .arguments import Media
 from .errors import describe_failure
@@ -58,7 +60,9 @@ async def _pieces(items: AsyncIterator[Any], media: Media, detailed: bool) -> As
             yield _framed(encode(item, media), media)
     except HyphaError as error:
         traceback = getattr(error, "text", "") if detailed else ""
-        failure = {"error": describe_failure(error)[1], "traceback": traceback}
+        text = describe_failure(error)[1]
+        note_fault("http_stream_failed", error=text)
+        failure = {"error": text, "traceback": traceback, "error_id": trace_id()}
         yield _framed(encode(failure, media), media)
     if media is Media.JSON:
         yield _DONE

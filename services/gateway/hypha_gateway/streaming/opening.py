@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from hypha_common.errors import HyphaError, PermissionDenied, Unauthorized, Unavailable
 from hypha_common.ids import PUBLIC_WORKSPACE, Address, new_id
 from hypha_common.settings import Settings
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenStream", "open_stream"]
 
-log = structlog.get_logger(__name__)
 
 _NOT_NOW = "The server takes no connections at the moment, please retry"
 
@@ -66,7 +63,7 @@ async def open_stream(gateway: Gateway, scope: Scope, query: dict[str, str]) -> 
             raise Unavailable(_NOT_NOW)
     except HyphaError as error:
         metrics.REFUSED.labels(str(error.status)).inc()
-        log.info("stream_refused", status=error.status, reason=error.message)
+        session.note_refusal(status=error.status, reason=error.message)
         raise _as_told(error, reconnecting=hello["reconnection_token"] is not None) from None
     finally:
         if connection is None:

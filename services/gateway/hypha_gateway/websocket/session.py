@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from hypha_common.trace import new, trace_id
 from hypha_gateway import metrics
 from hypha_gateway.link import Link
 from hypha_gateway.session import Session
@@ -41,8 +42,11 @@ class WebsocketSession(Session):
             return
         self._timer.cancel()
         metrics.REFUSED.labels(str(code)).inc()
+        # A close frame has no room for an id besides the reason, and clients match on that.
+        error_id = trace_id() or trace_id(new())
+        self.note_refusal(code=code, reason=reason, trace_id=error_id)
         if tell:
-            self.link.send_control({"type": "error", "message": reason})
+            self.link.send_control({"type": "error", "message": reason, "error_id": error_id})
         self.link.close(code, reason)
 
     def leave(self, code: int, reason: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hypha_common.errors import HyphaError
+from hypha_common.faults import note_fault
 from hypha_gateway.http.denials import note_denial
 from hypha_gateway.http.errors import describe_failure
 from hypha_gateway.http.responses import RETRY_AFTER_S, Scope
@@ -35,6 +36,7 @@ class PlainAnswer:
 def failure(state: GatewayState, scope: Scope, error: HyphaError) -> PlainAnswer:
     """Return what tells why there is no answer of the service itself, and note who was refused."""
     note_denial(state, scope, error)
+    note_fault("app_request_failed", path=scope["path"], status=error.status, error=error.message)
     if isinstance(error, AppFault):
         return PlainAnswer(500, f"Internal Server Error: {error.message}")
     return PlainAnswer(*describe_failure(error, detailed=state.settings.expose_detailed_errors))

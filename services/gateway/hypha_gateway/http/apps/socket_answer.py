@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from hypha_common.errors import BadRequest, HyphaError, QuotaExceeded
+from hypha_common.trace import trace_id
 from hypha_gateway.http.responses import Send
 from hypha_gateway.web_apps import Room
 
@@ -145,7 +146,7 @@ async def refuse(send: Send, answer: PlainAnswer, *, can_explain: bool) -> None:
     if not can_explain:
         await send({"type": "websocket.close", "code": 1000, "reason": ""})
         return
-    headers = [*answer.headers, (b"connection", b"close")]
+    headers = [*answer.headers, (b"connection", b"close"), (b"x-request-id", trace_id().encode())]
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": answer.body})
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TypeAlias
 from xml.sax.saxutils import escape
 
 from hypha_common.errors import HyphaError, Unavailable
-from hypha_gateway.http.responses import RETRY_AFTER_S
+from hypha_common.trace import trace_id
+from hypha_gateway.http.responses import RETRY_AFTER_S, failure_body, told
 
 __all__ = [
     "ClientGoneError",
@@ -66,11 +66,11 @@ _JSON = b"application/json"
 
 
 def as_detail(error: HyphaError) -> tuple[bytes, bytes]:
-    return _JSON, json.dumps({"detail": error.message}, ensure_ascii=False).encode(errors="replace")
+    return _JSON, failure_body({"detail": error.message})
 
 
 def as_failure(error: HyphaError) -> tuple[bytes, bytes]:
-    return _JSON, json.dumps({"success": False, "detail": error.message}, ensure_ascii=False).encode(errors="replace")
+    return _JSON, failure_body({"success": False, "detail": error.message})
 
 
 _S3_CODES = {
@@ -91,7 +91,9 @@ _S3_CODES = {
 def as_xml(error: HyphaError) -> tuple[bytes, bytes]:
     """Return an error as clients of S3 read it."""
     code = getattr(error, "store_code", "") or _S3_CODES.get(error.status, "InternalError")
-    body = f"<Error><Code>{code}</Code><Message>{escape(error.message)}</Message></Error>"
+    told.set((trace_id(), error.message))
+    shown = f"<Code>{code}</Code><Message>{escape(error.message)}</Message><RequestId>{trace_id()}</RequestId>"
+    body = f"<Error>{shown}</Error>"
     return b"application/xml", b'<?xml version="1.0" encoding="UTF-8"?>\n' + body.encode(errors="replace")
 
 

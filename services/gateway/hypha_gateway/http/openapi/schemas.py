@@ -16,7 +16,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "type": "object",
         "description": "`success` is absent where the request was refused before anything looked at what it asks for.",
         "required": ["detail"],
-        "properties": {"success": {"const": False}, "detail": {"type": "string", "description": "what went wrong"}},
+        "properties": {
+            "success": {"const": False},
+            "detail": {"type": "string", "description": "what went wrong"},
+            "error_id": {"type": "string", "description": "what an operator finds it by; also header X-Request-Id"},
+        },
     },
     "ServiceInfo": {
         "type": "object",
