@@ -84,10 +84,10 @@ def record_with(recorder: Recorder | None) -> None:
     _recorder = recorder
 
 
-def new() -> str:
-    """Return the context of a request that begins here."""
+def new(*, recorded: bool = True) -> str:
+    """Return the context of a request that begins here; without ``recorded`` no span is made of it."""
     digits = f"{_random.getrandbits(192):048x}"
-    return f"00-{digits[:32]}-{digits[32:]}-{_flags()}"
+    return f"00-{digits[:32]}-{digits[32:]}-{_flags() if recorded else '00'}"
 
 
 def parse(text: str) -> str | None:
@@ -133,11 +133,11 @@ def enter(context: object) -> Token[str]:
     """
     Do what follows in ``context``, as another process of the cluster passed it on; one that is not valid is a new one.
 
-    See :func:`use`.
+    Only requests from outside are recorded, and not what processes ask each other on their own. See :func:`use`.
 
     """
     known = parse(context) if isinstance(context, str) else None
-    return _current.set(known or new())
+    return _current.set(known or new(recorded=False))
 
 
 def leave(token: Token[str]) -> None:
@@ -214,7 +214,7 @@ def _shown(method: str) -> str:
     if method.startswith("hy."):
         kind, owner, *_, verb = method.split(".")[1:]
         return f"gateway/{verb}" if kind == "g" else f"{owner}/{verb}"
-    return method[:_MAX_NAME] if method.startswith("services.") else "callback"
+    return method.removeprefix("services.")[:_MAX_NAME] if method.startswith("services.") else "callback"
 
 
 def _flags() -> str:

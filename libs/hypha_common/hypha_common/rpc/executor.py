@@ -79,7 +79,8 @@ class Executor:
     def _execute(self, incoming: Incoming, frame: bytes | memoryview, offset: int) -> None:
         # In its own name a role acts in the workspace of whom it talks to (contract 01 §1.7).
         identity = Identity(incoming.target, incoming.sender.partition("/")[0], self._user)
-        watch = Stopwatch(self._name_of(incoming))
+        name = self._name_of(incoming)
+        watch = Stopwatch(name)
         try:
             extra = unpack_extra(frame, offset)
             reply = self._reply(incoming, extra.get("promise"), extra.get("t"), identity)
@@ -89,7 +90,8 @@ class Executor:
             reply = self._reply(incoming, promise, None, identity)
             reply.reject(rejection_of(error, reply))
             return
-        recorded = trace.start_call(incoming.method, trace.SERVER, trace.RPC)
+        shown = incoming.method if name != UNKNOWN else "services._OTHER"
+        recorded = trace.start_call(shown, trace.SERVER, trace.RPC)
         if recorded is not None:
             trace.enter(recorded.context)
         try:

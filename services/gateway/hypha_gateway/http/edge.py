@@ -76,11 +76,14 @@ class HttpEdge:
             return
         headers = dict(scope["headers"])
         known = headers.get(trace.HEADER)
-        context = trace.incoming(None if known is None else known.decode("latin-1"))
-        answer = _Answer(scope, receive, send, trace.trace_id(context))
-        answer.path = scope["path"].removeprefix(self._base_path)
+        path: str = scope["path"].removeprefix(self._base_path)
+        if path.startswith(_ASKED_ALL_THE_TIME):
+            context = trace.new(recorded=False)
+        else:
+            context = trace.incoming(None if known is None else known.decode("latin-1"))
+        answer = _Answer(scope, receive, send, trace.trace_id(context), path)
         span: trace.Span | None = None
-        if trace.is_sampled(context) and not answer.path.startswith(_ASKED_ALL_THE_TIME):
+        if trace.is_sampled(context):
             span = begin_span(scope, context, root=known is None)
             context = context if span is None else span.context
         token = trace.use(context)
@@ -205,14 +208,14 @@ class _Answer:
 
     __slots__ = ("_began", "_method", "_receive", "_scope", "_send", "extra", "path", "request_id", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, path: str) -> None:
         method = scope["method"]
         self._method = method if method in _METHODS else "other"
         self._scope = scope
         self._receive = receive
         self._send = _without_body(send) if method == "HEAD" else send
         self._began = time.perf_counter()
-        self.path = ""  # without base path
+        self.path = path  # without base path
         self.request_id = request_id
         self.extra: list[tuple[bytes, bytes]] = []
         self.status = 0  # until the answer begins
@@ -241,7 +244,7 @@ class _Answer:
             method=self._method,
             path=self.path,
             status=status,
-            error=detail if of == self.request_id else "",
+            error=detail.rstrip().rpartition("\n")[2] if of == self.request_id else "",
             address=request_address(self._scope),
         )
 
