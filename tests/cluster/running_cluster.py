@@ -98,6 +98,13 @@ class RunningCluster:
         """Return the log lines of what the server regards as its own fault."""
         return [line for line in self.log.splitlines() if re.search(r'"level": ?"(error|critical)"|Traceback', line)]
 
+    def violations(self) -> list[str]:
+        """Return what our NATS server refused: whoever is given a user of its own must be able to do its work."""
+        with suppress(FileNotFoundError):
+            log = (self.data_dir / "logs" / "nats.log").read_text(errors="replace")
+            return [line for line in log.splitlines() if " Violation - " in line]
+        return []
+
     def user_token(self, name: str = "") -> str:
         """Return the token of a registered user, as an identity provider would let them log in."""
         user = name or f"user-{new_id(8).lower()}"
@@ -127,7 +134,7 @@ class RunningCluster:
         self._known = self.tree()
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Stop the server; returns its exit status. Fails where a process is left."""
+        """Stop the server; returns its exit status. Fails where a process is left, or NATS has refused something."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -139,7 +146,9 @@ class RunningCluster:
         while left := [process for process in self._known if _runs(process)]:
             assert time.monotonic() < deadline, f"left behind: {left}"
             time.sleep(0.02)
+        refused = self.violations()
         shutil.rmtree(self._temporary, ignore_errors=True)
+        assert refused == []
         return status
 
     def _start(self, flags: Sequence[str], environ: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:

@@ -21,6 +21,7 @@ import pytest_asyncio
 from hypha_common.plans import Fetch, Store
 from tests.cluster.raw_socket import raw_socket
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.nats import nats_passwords
 from tests.fixtures.object_store import ObjectStore, object_store
 from tests.fixtures.plan_maker import BUCKET, PlanMaker, upstream_server
 
@@ -43,9 +44,8 @@ def gateways() -> Iterator[RunningCluster]:
 @pytest_asyncio.fixture
 async def artifacts(gateways: RunningCluster, object_store: ObjectStore) -> AsyncIterator[PlanMaker]:
     told = tomllib.loads((gateways.data_dir / "cluster.toml").read_text())
-    maker = await PlanMaker.start(
-        object_store, urls=[told["nats_url"]], user=told["nats_user"], password=told["nats_password"]
-    )
+    password = nats_passwords(gateways.data_dir)["artifacts"]
+    maker = await PlanMaker.start(object_store, urls=[told["nats_url"]], user="artifacts", password=password)
     yield maker
     await maker.close()
 

@@ -20,6 +20,7 @@ from hypha.server.data_directory import DataDirectory
 from hypha_common.ids import new_id
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.commands import run_command
+from tests.fixtures.nats import nats_passwords
 from tests.fixtures.smtp import MailServer
 
 _STARTUP = """
@@ -239,7 +240,8 @@ async def test_no_secret_is_ever_told(start_cluster: Callable[..., RunningCluste
     made = DataDirectory(cluster.data_dir).read_secrets()
     known.add("root token", cluster.root_token)
     known.add("jwt secret", made.jwt_secret)
-    known.add("bus password", made.nats_password)
+    for user, password in nats_passwords(cluster.data_dir).items():
+        known.add(f"bus password of {user}", password)
     known.add("database password", made.postgres_password)
     known.add("token of a startup function", (tmp_path / "token").read_text())
     await _use(cluster, known)

@@ -11,11 +11,12 @@ from rpc_support import SERVER, principal
 
 from hypha_common import envelope
 from hypha_common.bus import Bus
-from hypha_common.errors import PeerNotFound
-from hypha_common.ids import MANAGER_ID, Address, new_id
-from hypha_common.rpc import Caller, RoleHost, Router, Service, rpc_method
-from hypha_common.subjects import client_frames
-from hypha_common.wire import Stamp, split_frame
+from hypha_common.errors import DeadlineExceeded, PeerNotFound
+from hypha_common.ids import MANAGER_ID, Address, new_id, role_of
+from hypha_common.rpc import Caller, RoleHost, Service, rpc_method
+from hypha_common.rpc.router import instance_of
+from hypha_common.subjects import client_frames, partition_of, pinned, role_verb
+from hypha_common.wire import Stamp, pack, split_frame
 
 AUTH = "public/hypha-auth"
 MANAGER = "*/manager-hypha"
@@ -64,7 +65,15 @@ class Gateway:
         head, offset = split_frame(frame)
         to = Address.parse(head["to"], default_workspace=self._workspace)
         payload = envelope.call(self._bus.instance_bytes, 7, self._stamp.frame(head, str(to), frame[offset:]))
-        self._bus.publish(Router().subject_for(to, head["method"], workspace=self._workspace), payload)
+        role = role_of(to.workspace, to.client)
+        if role is None:
+            self._bus.publish(client_frames(to.workspace, to.client), payload)
+            return
+        instance = instance_of(head["method"])
+        if instance is None:
+            subject = role_verb(role, partition_of(self._workspace), "pin")
+            instance = (await self._bus.request(subject, {}))["instance"]
+        self._bus.publish(pinned(role, instance), payload)
 
     def on_message(self, handler: Callable[[bytes], None]) -> None:
         self._handler = handler
@@ -243,6 +252,7 @@ async def test_close_finishes_what_runs(bus_of: BusOf) -> None:
     short = [asyncio.ensure_future(server.sleep(0.2)) for _ in range(20)]
     long = [asyncio.ensure_future(server.sleep(1.2)) for _ in range(20)]
     await asyncio.sleep(0.1)
+    await leaving_bus.stop_serving()
     closing = asyncio.ensure_future(leaving.close())
     await asyncio.sleep(0.05)
     assert {await server.sleep(0) for _ in range(20)} == {"stays"}
@@ -265,9 +275,39 @@ async def test_bad_envelopes(bus_of: BusOf) -> None:
     sender = await bus_of("gateway")
     for payload in (b"\x09", b"\x01short", envelope.call(sender.instance_bytes, 1, b"\xc1\xc1")):
         sender.publish(f"hy.i.workspace.{bus.instance}", payload)
-        sender.publish("hy.r.workspace.3.call", payload)
+        sender.publish(f"hy.i.workspace.{bus.instance}.from.apps", payload)
+        sender.publish("hy.r.workspace.3.call.from.apps", payload)
     await sender.flush()
     client = await Gateway(sender, "ws-a", "one").connect()
     assert await (await default_of(client, MANAGER)).echo(1) == 1
     await client.disconnect()
+    await host.close()
+
+
+async def test_a_role_speaks_for_itself_alone(bus_of: BusOf) -> None:
+    """Another role is heard under its own addresses, in anybody's name; not as a client, nor as a gateway."""
+    bus = await bus_of("workspace")
+    host = await host_of(bus, "workspace", Sample("manager"), addresses=(MANAGER,))
+    apps_bus = await bus_of("apps")
+    apps = await host_of(apps_bus, "apps")
+    sender = await apps.sender_in("ws-a")
+    assert str(sender) == f"ws-a/client-role-apps-{apps_bus.instance}"
+    user = principal("ws-a").dump()
+
+    async def which(**who: Any) -> Any:
+        call = apps.peer.call(MANAGER, "services.default.which", workspace="ws-a", user=user, timeout=0.5, **who)
+        return await call
+
+    assert await which(sender=sender) == ["manager", "", 0]
+    assert await which(sender="public/hypha-apps") == ["manager", "", 0]
+    for somebody in ("ws-a/one", f"ws-a/client-role-artifacts-{apps_bus.instance}", "public/hypha-auth", MANAGER):
+        with pytest.raises(DeadlineExceeded):
+            await which(sender=somebody)
+    stamp = Stamp(sender=str(sender), workspace="ws-a", user=user)
+    head = {"type": "method", "method": "services.default.which", "session": "s"}
+    forged = envelope.call(apps_bus.instance_bytes, 7, stamp.frame(head, MANAGER, pack([])))
+    apps_bus.publish("hy.r.workspace.3.call.from.apps", forged)
+    await apps_bus.flush()
+    assert await which(sender=sender) == ["manager", "", 0]
+    await apps.close()
     await host.close()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from hypha_common.ids import Address
-from hypha_common.rpc.router import Router, canonical, instance_of, takes_whole_frames
+from hypha_common.rpc.router import Router, canonical, instance_of, is_said_by, role_sender, takes_whole_frames
 from hypha_common.subjects import client_frames, partition_of, pinned, role_verb
 
 MANAGER = Address("*", "manager-hypha")
@@ -9,15 +9,35 @@ AUTH = Address("public", "hypha-auth")
 
 
 def test_subjects() -> None:
-    """Frames go to a gateway, a queue group, or the one replica whose session they name."""
-    subject_for = Router().subject_for
+    """Frames go to a gateway, a queue group, or the one replica whose session or address they name."""
+    subject_for = Router("apps").subject_for
     assert subject_for(Address("ws-a", "c"), "services.x.y") == client_frames("ws-a", "c")
     assert subject_for(Address("ws-a", "c"), "i-abcdefgh-s.resolve") == client_frames("ws-a", "c")
     partition = partition_of("ws-a")
-    assert subject_for(MANAGER, "services.default.echo", workspace="ws-a") == role_verb("workspace", partition, "call")
-    assert subject_for(AUTH, "services.x.y", workspace="ws-a") == role_verb("auth", partition, "call")
-    assert subject_for(MANAGER, "i-abcdefgh-s.resolve", workspace="ws-a") == pinned("workspace", "abcdefgh")
-    assert subject_for(Address("*", "manager-old"), "i-abcdefgh-s.1") == pinned("workspace", "abcdefgh")
+    to_manager = role_verb("workspace", partition, "call.from.apps")
+    assert subject_for(MANAGER, "services.default.echo", workspace="ws-a") == to_manager
+    assert subject_for(AUTH, "services.x.y", workspace="ws-a") == role_verb("auth", partition, "call.from.apps")
+    pinned_there = pinned("workspace", "abcdefgh") + ".from.apps"
+    assert subject_for(MANAGER, "i-abcdefgh-s.resolve", workspace="ws-a") == pinned_there
+    assert subject_for(Address("*", "manager-old"), "i-abcdefgh-s.1") == pinned_there
+    sender = Address("ws-a", role_sender("workspace", "abcdefgh"))
+    assert subject_for(sender, "s.resolve") == pinned_there
+
+
+def test_senders() -> None:
+    """A role has its own addresses, and nobody else's."""
+    for own in ("ws-a/client-role-apps-abcdefgh", "public/hypha-apps", "ws-user-root/hypha-apps"):
+        assert is_said_by("apps", own)
+    for other in (
+        "ws-a/client-role-auth-abcdefgh",
+        "public/hypha-auth",
+        "*/manager-hypha",
+        "ws-a/hypha-apps",
+        None,
+        "",
+    ):
+        assert not is_said_by("apps", other)
+    assert is_said_by("workspace", "*/manager-hypha")
 
 
 def test_instances() -> None:

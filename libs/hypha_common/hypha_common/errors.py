@@ -11,6 +11,7 @@ __all__ = [
     "NobodyServes",
     "NotAcceptable",
     "NotFound",
+    "NotPermitted",
     "NotSupported",
     "PayloadTooLarge",
     "PeerNotFound",
@@ -162,6 +163,10 @@ class Unavailable(HyphaError):
 
 class NobodyServes(Unavailable):
     """No process of the cluster listens at a subject."""
+
+
+class NotPermitted(Unavailable):
+    """The bus does not let this process in, or not do what it tried: its user is another role's, or nobody's."""
 
 
 class DeadlineExceeded(HyphaError):

@@ -50,7 +50,8 @@ _ROLE_WORKSPACES = frozenset((PUBLIC_WORKSPACE, ROOT_WORKSPACE))
 # What gateways call as for HTTP requests; answers come to that id, so no connection may have it.
 HTTP_CLIENT_PREFIX = "client-http-"
 
-# What a replica of a role calls as where it must be of the callee's workspace; answers come to that id, too.
+# What a replica of a role calls as where it must be of the callee's workspace (`client-role-<role>-<instance>`);
+# answers come to that id, too.
 ROLE_SENDER_PREFIX = "client-role-"
 
 # Client ids of apps that the apps service started; nobody else gets a token for one.

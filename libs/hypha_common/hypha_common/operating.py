@@ -8,10 +8,11 @@ import argparse
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from .errors import HyphaError, Unavailable
+from .bus_permissions import role_of_user
+from .errors import HyphaError, NotPermitted, Unavailable
 from .subjects import gateway_verb
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["add_json", "ask_each", "connections_at", "gateways_there", "operator_bus", "print_rows", "run"]
 
 _PAGE = 1000
+_REMEDY = "give this command the user and password of an operator (HYPHA_NATS_USER, HYPHA_NATS_PASSWORD_FILE)"
 _TIMEOUT_S = 3.0
 _CONNECT_TIMEOUT_S = 3.0
 
@@ -50,20 +52,27 @@ def run(settings: Settings, work: Coroutine[Any, Any, int | None]) -> int | None
 
 @asynccontextmanager
 async def operator_bus(settings: Settings) -> AsyncIterator[Bus]:
-    """Connect to the bus of the settings. Raises ConfigurationError or Unavailable."""
+    """
+    Connect to the bus of the settings. Raises ConfigurationError or Unavailable.
+
+    With a service's user (commands that are run in its container) it can do what that service may, no more; then
+    NotPermitted says so, at the latest when the work is done.
+
+    """
     from .bus import Bus
 
     settings.require("nats_url")
     lost: list[str] = []
-    bus = Bus.from_settings(settings, "operator", on_fatal=lost.append)
+    bus = Bus.from_settings(settings, role_of_user(settings.nats_user), on_fatal=lost.append)
+    await bus.connect(_CONNECT_TIMEOUT_S)
     try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            await bus.connect()
-    except TimeoutError:
-        servers = ", ".join(url.rpartition("@")[2] for url in settings.nats_urls)  # an address may hold a password
-        raise Unavailable(f"Cannot reach the bus at {servers}: no answer") from None
-    try:
-        yield bus
+        try:
+            yield bus
+        except HyphaError:
+            # What was not found, say, may be there and not have been asked.
+            await _check_permissions(bus)
+            raise
+        await _check_permissions(bus)
     finally:
         await bus.close()
     if lost:
@@ -103,6 +112,13 @@ async def ask_each(bus: Bus, gateways: Iterable[str], verb: str, message: Mappin
         if isinstance(answer, BaseException) and not isinstance(answer, HyphaError):
             raise answer
     return {gateway: answer for gateway, answer in zip(ids, answers, strict=True) if not isinstance(answer, HyphaError)}
+
+
+async def _check_permissions(bus: Bus) -> None:
+    with suppress(HyphaError):
+        await bus.flush()
+    if bus.refused:
+        raise NotPermitted(f"{'; '.join(bus.refused)}; {_REMEDY}")
 
 
 def _shown(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from .errors import BadRequest, Unavailable
 from .ids import new_id
+from .subjects import answers as answers_to
 from .subjects import broadcast
 from .version import __version__
 from .wire import pack, unpack
@@ -29,6 +30,7 @@ _STARTED = time.time()
 class Bus(Protocol):
     """What is needed of :class:`hypha_common.bus.Bus`."""
 
+    role: str
     instance: str
 
     def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None: ...
@@ -78,7 +80,7 @@ async def call_roll(
             if may_end_early and not missing:
                 complete.set()
 
-    inbox = f"{broadcast(_TOPIC)}.{bus.instance}-{new_id(8)}"
+    inbox = answers_to(bus.role, bus.instance, f"roll-{new_id()}")
     subscription = await bus.subscribe(inbox, take)
     try:
         bus.publish(broadcast(_TOPIC), pack({"to": inbox}))

@@ -49,7 +49,7 @@ class Dependencies:
     def missing(self) -> list[str]:
         """Return what is missing, in words; nothing: ready."""
         unannounced = [] if self.host is None else self.host.missing()
-        return [*self._missing, *unannounced, *([] if self._bus.is_connected else ["bus disconnected"])]
+        return [*self._missing, *unannounced, *self._bus.missing]
 
     async def watch(self) -> None:
         """Keep :meth:`missing` true."""

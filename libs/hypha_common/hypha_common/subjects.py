@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 import zlib
 
+from .ids import ROLE_SENDER_PREFIX
+
 __all__ = [
     "PARTITIONS",
+    "answers",
     "broadcast",
     "client_frames",
+    "colleague",
     "decode_token",
     "encode_token",
     "gateway_verb",
@@ -22,6 +26,7 @@ __all__ = [
     "partition_of",
     "pinned",
     "role_verb",
+    "sender_role",
     "session_token",
     "workspace_events",
 ]
@@ -29,6 +34,7 @@ __all__ = [
 PARTITIONS = 64
 MAX_SESSION_TOKEN = 512  # with two ids in one PUB line this stays below the 4 KiB that NATS takes by default
 
+_SENDER = re.compile(rf"({ROLE_SENDER_PREFIX}[a-z]+)-([A-Za-z0-9]+)")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 
@@ -59,14 +65,23 @@ def partition_of(workspace: str) -> int:
 
 
 def client_frames(workspace: str, client: str) -> str:
-    """Frames to one client; the gateway that owns its socket subscribes."""
-    return f"hy.f.{partition_of(workspace)}.{encode_token(workspace)}.{encode_token(client)}"
+    """
+    Frames to one client; the gateway that owns its socket subscribes.
+
+    What a replica of a role calls as (``client-role-<role>-<instance>``) is two tokens: so NATS can tell these
+    addresses from those of clients, and one role's from another's.
+
+    """
+    head = f"hy.f.{partition_of(workspace)}.{encode_token(workspace)}"
+    if client.startswith(ROLE_SENDER_PREFIX) and (sender := _SENDER.fullmatch(client)) is not None:
+        return f"{head}.{sender[1]}.{sender[2]}"
+    return f"{head}.{encode_token(client)}"
 
 
 def parse_client_frames(subject: str) -> tuple[str, str]:
     """Return (workspace, client) of a :func:`client_frames` subject."""
-    _, _, _, workspace, client = subject.split(".")
-    return decode_token(workspace), decode_token(client)
+    _, _, _, workspace, *client = subject.split(".")
+    return decode_token(workspace), "-".join(map(decode_token, client))
 
 
 def workspace_events(workspace: str) -> str:
@@ -85,6 +100,22 @@ def pinned(role: str, instance: str) -> str:
     if not (instance.isalnum() and instance.isascii()):
         instance = encode_token(instance)
     return f"hy.i.{role}.{instance}"
+
+
+def colleague(subject: str, role: str) -> str:
+    """Where a replica of ``role`` sends what it would send to ``subject`` of another role, were it a gateway."""
+    return f"{subject}.from.{role}"
+
+
+def sender_role(subject: str) -> str:
+    """Return the role that sent to a :func:`colleague` subject, empty where it is none."""
+    head, _, role = subject.rpartition(".")
+    return role if head.endswith(".from") else ""
+
+
+def answers(role: str, instance: str, token: str) -> str:
+    """Where a process of ``role`` takes the answer to one request; ``token`` may be ``*`` to subscribe."""
+    return f"hy.a.{role}.{instance}.{token}"
 
 
 def no_responders_prefix(owner: str) -> str:

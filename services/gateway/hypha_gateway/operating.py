@@ -4,7 +4,7 @@ import argparse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hypha_common.errors import BadRequest, NotFound, Unavailable
+from hypha_common.errors import BadRequest, NobodyServes, NotFound
 from hypha_common.operating import connections_at, gateways_there, operator_bus, print_rows, run
 from hypha_common.subjects import gateway_verb
 
@@ -54,7 +54,7 @@ def drain(settings: Settings, parsed: argparse.Namespace) -> int | None:
             for gateway in await _named(bus, parsed.gateway):
                 try:
                     answer = await bus.request(gateway_verb(gateway, "drain"), {}, timeout=3.0)
-                except Unavailable:
+                except NobodyServes:
                     raise NotFound(f"No gateway {gateway} is there") from None
                 print(f"{gateway} drains {answer['connections']} connections")  # noqa: T201 it talks to a person
 

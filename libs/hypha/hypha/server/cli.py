@@ -20,6 +20,7 @@ from hypha_common.version import __version__
 
 from .cluster import Cluster
 from .environment_file import load_environment_file
+from .nats_users import print_users
 from .other_flags import NAMES, add_other_flags, environment_names, review
 from .storage_plan import plan_storage
 from .token_command import generate_token
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["generate-token"]:
         return generate_token(arguments[1:])
+    if arguments[:1] == ["nats-users"]:
+        return print_users(arguments[1:])
     parsed = _parser().parse_args(spread_lists(arguments))
     started = time.monotonic()
     try:
@@ -77,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Run a whole Hypha cluster on this machine, until Ctrl-C.",
         epilog=(
-            "`generate-token --help` tells about tokens. HYPHA_* variables, also from .env, are always read; "
-            "flags win over them, they win over the file."
+            "`generate-token --help` tells about tokens, `nats-users --help` about the users of NATS. "
+            "HYPHA_* variables, also from .env, are always read; flags win over them, they win over the file."
         ),
     )
     parser.add_argument("command", nargs="?", choices=("serve", "check-config"), default="serve", help="default: serve")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from hypha_common.bus_permissions import OPERATOR
 from hypha_common.errors import ConfigurationError
 from hypha_common.listening import bind
 from hypha_common.settings import OPTIONS, Settings
@@ -20,7 +21,7 @@ from . import schema
 from .browser_workers import browser_workers, count_browser_workers
 from .child import Child, Program
 from .data_directory import DataDirectory
-from .nats_server import USER, NatsServer
+from .nats_server import NatsServer
 from .ports import LOOPBACK, check_free, free_port, free_run, local_host
 from .postgres import PostgresServer
 from .probe import is_ready
@@ -85,7 +86,7 @@ class Cluster:
         self._listeners: list[list[socket.socket]] = []
         self._private_port = 0  # of the gateway that only startup functions use
         self.object_store: ObjectStore | None = None  # one that is started with the rest
-        self.settings = settings  # completed by start(): addresses, secrets
+        self.settings = settings  # completed by start(), for a gateway: addresses, secrets
 
     @property
     def gateway_urls(self) -> list[str]:
@@ -113,7 +114,7 @@ class Cluster:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 self._take_addresses()
                 await self._start_stores()
-                self._data.tell(self.settings)
+                self._data.tell(self._settings_of(OPERATOR))
                 await self._start_services()
             # Without a limit: a startup function may download a model.
             await self._run_startup_functions()
@@ -153,10 +154,8 @@ class Cluster:
         if not settings.jwt_secret:
             settings = settings.replace(jwt_secret=secrets.jwt_secret)
         if not settings.nats_url:
-            self._nats = NatsServer(self._data, secrets.nats_password)
-            settings = settings.replace(
-                nats_url=self._nats.url, nats_user=USER, nats_password=secrets.nats_password, nats_token=""
-            )
+            self._nats = NatsServer(self._data)
+            settings = settings.replace(**self._nats.login("gateway"))
         self.object_store = make_store(plan, settings, self._data, secrets.s3_secret)
         if self.object_store is not None:
             # Clients get addresses of this server: the store may be for this machine only, and may not know browsers.
@@ -241,7 +240,7 @@ class Cluster:
         """Return the replicas of a role with the addresses where each tells whether it is ready."""
         found = []
         for index in range(replicas):
-            settings = self.settings.replace(
+            settings = self._settings_of(role).replace(
                 metrics_host=LOOPBACK,
                 metrics_port=free_port(),
                 # The data is ours alone, so nobody else runs any.
@@ -251,6 +250,10 @@ class Cluster:
             program = Program(name=f"{role}-{index}", command=command, environment=_environment(settings))
             found.append((program, f"http://{LOOPBACK}:{settings.metrics_port}"))
         return found
+
+    def _settings_of(self, role: str) -> Settings:
+        """Return the settings with a role's own way into our NATS; into another one all go by what is configured."""
+        return self.settings if self._nats is None else self.settings.replace(**self._nats.login(role))
 
     async def _start_all(self, programs: list[tuple[Program, str]]) -> None:
         """Start processes, and wait until each says at its address that it is ready."""

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from hypha_common.cluster_file import CLUSTER_FILE, default_data_directory, describe
@@ -23,7 +23,6 @@ class Secrets:
     """What the parts of an embedded cluster prove to each other. Made once, kept with the data."""
 
     jwt_secret: str = field(default_factory=_new_secret, repr=False)
-    nats_password: str = field(default_factory=_new_secret, repr=False)
     postgres_password: str = field(default_factory=_new_secret, repr=False)
     s3_secret: str = field(default_factory=_new_secret, repr=False)
 
@@ -67,7 +66,8 @@ class DataDirectory:
     def read_secrets(self) -> Secrets:
         """Return the secrets of an existing cluster, running or not. Raises ConfigurationError."""
         try:
-            return Secrets(**json.loads((self.path / "secrets.json").read_text()))
+            known = json.loads((self.path / "secrets.json").read_text())
+            return Secrets(**{row.name: known[row.name] for row in fields(Secrets) if row.name in known})
         except (OSError, ValueError, TypeError) as error:
             raise ConfigurationError(f"{self.path} holds no secrets of a cluster: {error}") from None
 
@@ -102,6 +102,6 @@ class DataDirectory:
         path = self.path / "secrets.json"
         known = self.read_secrets() if path.exists() else Secrets()
         text = json.dumps(asdict(known), indent=2)
-        if not path.exists() or path.read_text() != text:  # an older release knew fewer secrets
+        if not path.exists() or path.read_text() != text:  # another release knew other secrets
             self.write("secrets.json", text)
         return known

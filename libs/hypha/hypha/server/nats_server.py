@@ -1,25 +1,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+import secrets
 import shutil
 import sysconfig
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hypha_common.bus_permissions import USERS
 from hypha_common.errors import ConfigurationError
 
 from .child import Program
+from .nats_users import users_conf
 from .ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from .data_directory import DataDirectory
 
-__all__ = ["USER", "NatsServer"]
-
-USER = "hypha"
+__all__ = ["NatsServer"]
 
 # Go collects garbage when the heap has doubled; above this size earlier.
 _SOFT_MEMORY_LIMIT = "160MiB"
@@ -36,21 +36,25 @@ max_control_line: 8KB
 write_deadline: "10s"
 ping_interval: "10s"
 ping_max: 2
-authorization {{ user: {user}, password: {password} }}
-"""
+{users}"""
 
 
 class NatsServer:
     """
-    The NATS server of an embedded cluster, on loopback, with a password of its own.
+    The NATS server of an embedded cluster, on loopback: each role has a user and a password of its own.
 
     """
 
-    def __init__(self, data: DataDirectory, password: str) -> None:
+    def __init__(self, data: DataDirectory) -> None:
         self._data = data
-        self._password = password
+        # For as long as this supervisor lives: nobody else has to know them.
+        self._passwords = {user: secrets.token_hex(32) for user in USERS}
         # Chosen once: clients reconnect to the same address after a restart.
         self._port = free_port()
+
+    def login(self, user: str) -> dict[str, str]:
+        """Return the settings with which a role connects."""
+        return {"nats_url": self.url, "nats_user": user, "nats_password": self._passwords[user], "nats_token": ""}
 
     @property
     def url(self) -> str:
@@ -62,8 +66,7 @@ class NatsServer:
             _CONFIG.format(
                 listen=f"{LOOPBACK}:{self._port}",
                 monitoring=f"{LOOPBACK}:{free_port()}",
-                user=json.dumps(USER),
-                password=json.dumps(self._password),
+                users=users_conf(self._passwords),
             ),
         )
         command = [str(_binary()), "--config", str(config)]

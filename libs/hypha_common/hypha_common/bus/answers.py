@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from secrets import token_urlsafe
 from typing import Any
 
 import structlog
@@ -22,6 +23,8 @@ __all__ = ["Answers", "VerbHandler", "answer_verb", "question"]
 
 log = structlog.get_logger(__name__)
 
+_TOKEN_BYTES = 12
+
 VerbHandler = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
@@ -35,16 +38,17 @@ class Answers:
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
-        self._last = 0
+        self._asked: dict[str, str] = {}  # the subject of each, by token
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def expect(self) -> tuple[str, asyncio.Future[Any]]:
-        """Return a fresh token and the future that its answer completes."""
-        self._last += 1
-        token = str(self._last)
+    def expect(self, subject: str) -> tuple[str, asyncio.Future[Any]]:
+        """Return a fresh token and the future that the answer of ``subject`` completes."""
+        # Not to be guessed: only who was asked knows where the answer goes.
+        token = token_urlsafe(_TOKEN_BYTES)
         future = self._waiting[token] = asyncio.get_running_loop().create_future()
+        self._asked[token] = subject
         return token, future
 
     async def wait(self, token: str, future: asyncio.Future[Any], timeout: float, subject: str) -> Any:
@@ -54,10 +58,12 @@ class Answers:
         finally:
             handle.cancel()
             self._waiting.pop(token, None)
+            self._asked.pop(token, None)
 
     def forget(self, token: str) -> None:
         """Stop waiting for an answer."""
         future = self._waiting.pop(token, None)
+        self._asked.pop(token, None)
         if future is not None and not future.cancel():
             future.exception()  # looked at, or asyncio would complain
 
@@ -80,6 +86,13 @@ class Answers:
         future = self._waiting.get(token)
         if future is not None and not future.done():
             future.set_exception(NobodyServes(f"Nobody serves {subject}"))
+
+    def refused(self, subject: str, error: HyphaError) -> None:
+        """Fail what was asked at ``subject`` (in lower case): the bus did not take it."""
+        for token, asked in self._asked.items():
+            future = self._waiting[token]
+            if asked.lower() == subject and not future.done():
+                future.set_exception(error)
 
     def fail_all(self, reason: str) -> None:
         for future in self._waiting.values():

@@ -13,10 +13,10 @@ from nats.errors import Error as NatsError
 from nats.errors import FlushTimeoutError
 
 from hypha_common import envelope, trace
-from hypha_common.errors import DeadlineExceeded, HyphaError, PayloadTooLarge, Unavailable
+from hypha_common.errors import DeadlineExceeded, HyphaError, NotPermitted, PayloadTooLarge, Unavailable
 from hypha_common.ids import new_id
 from hypha_common.settings import Settings
-from hypha_common.subjects import PARTITIONS, no_responders_prefix, role_verb
+from hypha_common.subjects import PARTITIONS, answers, no_responders_prefix, role_verb
 from hypha_common.wire import pack
 
 from . import metrics
@@ -33,6 +33,8 @@ _MAX_SUBJECTS = 3500  # characters of subject and reply: NATS hangs up on a comm
 _HEADROOM_BYTES = 4096  # nats-py counts only the payload, the server also subject and headers
 _HIGH_WATER_BYTES = 8 * 2**20
 _MAX_RUNNING_VERBS = 2000
+_PREPOSITIONS = {"publish": "publish on", "subscribe": "subscribe to"}
+_MAX_VIOLATIONS = 100  # subjects that are told of, each once a connection
 _CONNECT_DEADLINE_S = 8.0
 _WATCHDOG_INTERVAL_S = 5.0
 _WATCHDOG_STRIKES = 3
@@ -68,7 +70,9 @@ class Bus:
         self._password = password
         self._token = token
         self._on_fatal = on_fatal
-        self._client = DirectClient()
+        self._client = DirectClient(self._violated)
+        self._violations: set[tuple[str, str]] = set()  # (publish or subscribe, subject), of this connection
+        self._opening = False
         self._answers = Answers()
         self._reassembly = Reassembly(max_bytes=2 * MAX_MESSAGE_BYTES)
         self._verbs: set[asyncio.Task[None]] = set()
@@ -97,6 +101,26 @@ class Bus:
         return self._connected and bool(self._client.is_connected)
 
     @property
+    def refused(self) -> list[str]:
+        """What the server did not let this process do on this connection, in words."""
+        return [
+            f"the bus does not let {self._whom} {_PREPOSITIONS[kind]} {subject}"
+            for kind, subject in sorted(self._violations)
+        ]
+
+    @property
+    def missing(self) -> list[str]:
+        """What is missing for this process to be heard and to hear, in words; nothing: it is connected."""
+        if not self.is_connected:
+            return ["bus disconnected"]
+        # What it must not publish fails where it is tried; what it does not hear would be missed by nobody.
+        return [words for words in self.refused if f"{self._whom} subscribe" in words]
+
+    @property
+    def _whom(self) -> str:
+        return f"user '{self._user}'" if self._user else "this process"
+
+    @property
     def is_congested(self) -> bool:
         """True while more is queued than the connection takes; wait for :meth:`written` before sending more."""
         return self._client.backlog_bytes > _HIGH_WATER_BYTES
@@ -111,17 +135,24 @@ class Bus:
             "verbs": len(self._verbs),
         }
 
-    async def connect(self) -> None:
-        """Connect; may be tried again. Raises Unavailable or DeadlineExceeded where no server answers soon."""
+    async def connect(self, timeout: float = _CONNECT_DEADLINE_S) -> None:
+        """
+        Connect; may be tried again.
+
+        Raises Unavailable or DeadlineExceeded where no server answers soon, NotPermitted where none lets us in.
+
+        """
         try:
-            await self._open()
+            await self._open(timeout)
             self._connected = True
             self._listen()
             await self.flush()
+            if self.missing:
+                raise NotPermitted(f"{'; '.join(self.missing)}: is it another role's user?")
         except BaseException:
             # What is left of a failed attempt must not be in the way of the next.
             self._connected = False
-            failed, self._client = self._client, DirectClient()
+            failed, self._client = self._client, DirectClient(self._violated)
             self._closing = True
             with suppress(Exception):
                 await failed.close()
@@ -131,9 +162,11 @@ class Bus:
         metrics.BUSES.add(self)
         self._watchdog = asyncio.create_task(self._watch())
 
-    async def _open(self) -> None:
+    async def _open(self, timeout: float) -> None:
+        self._opening = True
+        self._violations.clear()
         try:
-            async with asyncio.timeout(_CONNECT_DEADLINE_S):  # nats-py itself would try for ever
+            async with asyncio.timeout(timeout):  # nats-py itself would try for ever
                 await self._client.connect(
                     self._urls,
                     name=f"{self.role}-{self.instance}",
@@ -157,13 +190,15 @@ class Bus:
         except (OSError, TimeoutError, NatsError) as error:
             servers = ", ".join(url.rpartition("@")[2] for url in self._urls)  # an address may hold a password
             raise Unavailable(f"Cannot reach the bus at {servers}: {str(error) or 'no answer'}") from None
+        finally:
+            self._opening = False
 
     def _listen(self) -> None:
         """Take answers to our requests, and the bus's word that nobody listens."""
         prefix = no_responders_prefix(self.instance)
         start = len(prefix) + 1
         self._client.subscribe_direct(
-            f"hy.a.{self.instance}.*",
+            answers(self.role, self.instance, "*"),
             "",
             lambda subject, reply, payload: self._answers.complete(subject.rpartition(".")[2], payload),
             lambda subject, target, payload: self._answers.nobody(subject.rpartition(".")[2], target),
@@ -281,11 +316,11 @@ class Bus:
         Raises as :meth:`request` does; NobodyServes where nobody listens there.
 
         """
-        token, future = self._answers.expect()
+        token, future = self._answers.expect(subject)
         try:
-            self.publish(subject, *payload, reply=f"hy.a.{self.instance}.{token}")
+            self.publish(subject, *payload, reply=answers(self.role, self.instance, token))
         except BaseException:
-            future.cancel()
+            self._answers.forget(token)
             raise
         with metrics.asking(subject):
             return await self._answers.wait(token, future, timeout, subject)
@@ -298,10 +333,12 @@ class Bus:
         or DeadlineExceeded.
 
         """
-        token, future = self._answers.expect()
+        token, future = self._answers.expect(subject)
         try:
-            self.publish(subject, b"", reply=f"hy.a.{self.instance}.{token}")
+            self.publish(subject, b"", reply=answers(self.role, self.instance, token))
             await self.flush()
+            if future.done() and isinstance(error := future.exception(), NotPermitted):
+                raise error
             return not future.done()
         finally:
             self._answers.forget(token)
@@ -372,12 +409,27 @@ class Bus:
         if self._on_undeliverable is not None:
             self._on_undeliverable(tail, subject)
 
+    def _violated(self, kind: str, subject: str) -> None:
+        """The server refused something: this user lacks what the code does, or is another role's."""
+        metrics.VIOLATIONS.labels(kind).inc()
+        if kind == "publish":
+            error = NotPermitted(f"The bus does not let {self._whom} publish on {subject}")
+            self._answers.refused(subject, error)
+        known = (kind, subject) in self._violations
+        if not known and len(self._violations) < _MAX_VIOLATIONS:
+            self._violations.add((kind, subject))
+            log.error("bus_not_permitted", user=self._user, kind=kind, subject=subject)
+
     async def _count_error(self, error: Exception) -> None:
+        if self._opening and "authorization violation" in str(error).lower():
+            # Out of nats-py's connect(), which would try the same for ever.
+            raise NotPermitted(f"The bus does not let {self._whom} in: wrong user, password or token")
         metrics.note_error(error)
         log.warning("bus_error", error=repr(error))
 
     async def _disconnected(self) -> None:
         metrics.CONNECTED.set(0)
+        self._violations.clear()  # subscriptions are made anew, perhaps at a server that allows them
         self._answers.fail_all("The bus connection was lost")
         if not self._closing:
             log.warning("bus_disconnected")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["DirectClient", "Subscription"]
 
 Handler = Callable[[str, str, bytes], None]
 
+# nats-py's parser makes errors lower case; the subject of a queue subscription is followed by its queue.
+_VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 _NO_RESPONDERS = b"NATS/1.0 503"
 
 
@@ -40,8 +43,10 @@ class DirectClient(NatsClient):
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_violation: Callable[[str, str], None]) -> None:
+        """``on_violation(kind, subject)`` hears of each publish or subscription refused; the subject in lower case."""
         super().__init__()
+        self._on_violation = on_violation
         # nats-py keeps both over reconnects.
         self._transport = self._wide = WideTransport()
         self._ps = FrameParser(self)
@@ -104,6 +109,12 @@ class DirectClient(NatsClient):
         # nats-py writes the PING past what is queued; a flush would then prove nothing about it.
         self._pongs.append(future if future is not None else asyncio.get_running_loop().create_future())
         self._write(PING_PROTO)
+
+    async def _process_err(self, err_msg: str) -> None:
+        if (violation := _VIOLATION.search(err_msg)) is not None:
+            self._on_violation("publish" if violation[1] == "publish" else "subscribe", violation[2])
+            return
+        await super()._process_err(err_msg)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         subscription = self._direct.get(sid)

@@ -8,22 +8,25 @@ from typing import Any, Protocol
 import structlog
 
 from hypha_common.envelope import Kind, answer, call, frame, open_envelope
-from hypha_common.errors import HyphaError, Unavailable
-from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, ROLE_SENDER_PREFIX, ROOT_WORKSPACE, Address, role_of
+from hypha_common.errors import HyphaError, PermissionDenied, Unavailable
+from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, ROOT_WORKSPACE, Address, role_of
 from hypha_common.roll_call import answer_roll_call
 from hypha_common.subjects import (
     client_frames,
+    colleague,
     decode_token,
     encode_token,
     no_responders_prefix,
     partition_of,
     pinned,
     role_verb,
+    sender_role,
 )
+from hypha_common.wire import split_frame
 
 from .peer import RpcPeer
 from .probing import Owing, probe
-from .router import Router
+from .router import Router, is_said_by, role_sender
 from .service import Service
 
 __all__ = ["RoleHost"]
@@ -41,6 +44,7 @@ Verb = Callable[[dict[str, Any]], Awaitable[Any]]
 class Bus(Protocol):
     """What a host needs of :class:`hypha_common.bus.Bus`."""
 
+    role: str
     instance: str
     instance_bytes: bytes
 
@@ -86,10 +90,10 @@ class RoleHost:
         self._drain_window_s = drain_window_s
         self._announce_interval_s = announce_interval_s
         self._missing = missing  # what this replica lacks to serve, in words
-        self._router = Router()
+        self._router = Router(role)
         self._undeliverable_prefix = no_responders_prefix(bus.instance)
         self._shared: list[Any] = []
-        self._pinned: Any = None
+        self._pinned: list[Any] = []
         self._senders: OrderedDict[str, Any] = OrderedDict()  # subscriptions by workspace
         self._announcing: list[asyncio.Task[None]] = []
         self._unannounced: set[Address] = set()
@@ -119,7 +123,7 @@ class RoleHost:
         are given up.
 
         """
-        address = Address(workspace, f"{ROLE_SENDER_PREFIX}{self._bus.instance}")
+        address = Address(workspace, role_sender(self._role, self._bus.instance))
         if workspace in self._senders:
             self._senders.move_to_end(workspace)
             return address
@@ -133,13 +137,18 @@ class RoleHost:
     async def start(self) -> None:
         """Begin to take calls; returns when the bus knows it."""
         await self._bus.undeliverable(self._nobody_there)
-        self._pinned = await self._bus.subscribe(pinned(self._role, self._bus.instance), self._receive)
+        # Frames of clients, as gateways stamp them; NATS lets only gateways, and our own role, publish here.
+        ours = pinned(self._role, self._bus.instance)
+        self._pinned = [
+            await self._bus.subscribe(ours, self._receive),
+            await self._bus.subscribe(colleague(ours, "*"), self._receive_from_role),
+        ]
         for partition in self._partitions:
-            subject = role_verb(self._role, partition, "call")
-            self._shared.append(await self._bus.subscribe(subject, self._receive, queue=self._role))
+            subject = colleague(role_verb(self._role, partition, "call"), "*")
+            self._shared.append(await self._bus.subscribe(subject, self._receive_from_role, queue=self._role))
         await self._bus.serve(self._role, "pin", self._pin, partitions=self._wanted)
         await self._bus.serve(self._role, "ready", self._ready, partitions=self._wanted)
-        await self._bus.serve_subject(f"{pinned(self._role, self._bus.instance)}.ping", self._ping)
+        await self._bus.serve_subject(f"{ours}.ping", self._ping)
         await answer_roll_call(self._bus, self._role, lambda: {"missing": self._missing()})
         await self._bus.flush()
         self._probing = asyncio.get_running_loop().create_task(probe(self._bus, self._owing, self._lost))
@@ -167,9 +176,8 @@ class RoleHost:
             await asyncio.wait([self._probing])
         while self._senders:
             self._bus.unsubscribe(self._senders.popitem()[1])
-        if self._pinned is not None:
-            self._bus.unsubscribe(self._pinned)
-            self._pinned = None
+        while self._pinned:
+            self._bus.unsubscribe(self._pinned.pop())
 
     async def _pin(self, message: dict[str, Any]) -> dict[str, str]:
         """Offer this replica to a gateway, for all that one of its connections calls."""
@@ -194,6 +202,21 @@ class RoleHost:
                 return  # that somebody listens here is the answer; replicas do not come back
             gateway = envelope.source if envelope.kind is Kind.CALL else ""
             self.peer.receive(envelope.body, gateway=gateway, generation=envelope.generation)
+        except HyphaError as error:
+            log.warning("rpc_envelope_refused", subject=subject, error=str(error))
+        except Exception:  # the edge of the bus: one bad frame must not end its read loop
+            log.exception("rpc_receive_failed", subject=subject)
+
+    def _receive_from_role(self, subject: str, reply: str, payload: bytes) -> None:
+        """Take a frame of another role, which speaks for itself alone: NATS vouches for the last part of subjects."""
+        if not payload:
+            return
+        try:
+            envelope = open_envelope(payload)
+            role, head = sender_role(subject), split_frame(envelope.body)[0]
+            if envelope.kind is Kind.CALL or not is_said_by(role, head.get("from")):
+                raise PermissionDenied(f"Role '{role}' speaks for {head.get('from')}")
+            self.peer.receive(envelope.body)
         except HyphaError as error:
             log.warning("rpc_envelope_refused", subject=subject, error=str(error))
         except Exception:  # the edge of the bus: one bad frame must not end its read loop

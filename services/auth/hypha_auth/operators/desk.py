@@ -16,6 +16,7 @@ from hypha_auth.migrate import is_current
 from hypha_auth.repository import RevokedTokenRows
 from hypha_common.audit import Audit
 from hypha_common.bus import Bus
+from hypha_common.bus_permissions import role_of_user
 from hypha_common.db import Database
 from hypha_common.errors import ConfigurationError, DeadlineExceeded, Unavailable
 from hypha_common.settings import Settings
@@ -89,7 +90,7 @@ async def _bus(settings: Settings) -> tuple[Bus | None, str]:
     """Return the bus, or why there is none."""
     if not settings.nats_url:
         return None, "no bus is configured (nats_url)"
-    bus = Bus.from_settings(settings, "operator", on_fatal=_tell)
+    bus = Bus.from_settings(settings, role_of_user(settings.nats_user), on_fatal=_tell)
     try:
         await bus.connect()
     except (Unavailable, DeadlineExceeded) as error:
@@ -102,6 +103,7 @@ async def _undelivered(bus: Bus | None) -> str:
     try:
         if bus is not None:
             await bus.flush()
+            return "; ".join(bus.refused)
     except (Unavailable, DeadlineExceeded) as error:
         return str(error)
     return ""

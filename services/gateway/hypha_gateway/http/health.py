@@ -65,6 +65,8 @@ async def check_gateway(state: GatewayState) -> dict[str, str]:
     """Return what is ready. Raises a HyphaError naming what is not."""
     if not state.bus.is_connected:
         raise Unavailable("event_bus: not connected")
+    if state.bus.missing:
+        raise Unavailable(f"event_bus: {'; '.join(state.bus.missing)}")
     if not state.revocations_known.is_set():
         raise Unavailable("auth: revoked tokens are not known yet")
     absent = {"artifacts": "off" if state.settings.disable_s3 else "away", "apps": "off"}
