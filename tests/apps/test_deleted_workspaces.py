@@ -18,6 +18,7 @@ from hypha_common.principal import Principal
 from hypha_common.rpc.host import RoleHost
 from hypha_common.settings import Settings
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.nats import nats_passwords
 
 from .conftest import ConnectUser
 from .kept_cluster import until
@@ -28,7 +29,8 @@ async def core(apps_cluster: RunningCluster) -> AsyncIterator[Core]:
     """What one more replica works with, which serves nothing."""
     told = cluster_file.read(apps_cluster.data_dir)
     assert told is not None
-    settings = Settings.load(told, environ={})
+    login = {"nats_user": "apps", "nats_password": nats_passwords(apps_cluster.data_dir)["apps"]}
+    settings = Settings.load({**told, **login}, environ={})
     async with AsyncExitStack() as stack:
         database = Database.from_settings(settings, "test")
         await database.connect()

@@ -10,10 +10,12 @@ from typing import Any
 import psutil
 
 from hypha_common.bus import Bus
+from hypha_common.bus_permissions import OPERATOR
 from hypha_common.errors import Unavailable
 from hypha_common.settings import Settings
 from hypha_common.subjects import gateway_verb, role_verb
 from tests.cluster.running_cluster import RunningCluster
+from tests.fixtures.nats import nats_passwords
 
 __all__ = ["Operator", "operate", "registry_is_what_has_sockets", "until"]
 
@@ -68,10 +70,11 @@ class Operator:
 
 
 @asynccontextmanager
-async def operate(cluster: RunningCluster) -> AsyncIterator[Operator]:
-    """Look at a running cluster with the settings that its services were given."""
-    environment = psutil.Process(cluster.pids["workspace"][0]).environ()
-    bus = Bus.from_settings(Settings.load({}, environ=environment), "operator", on_fatal=print)
+async def operate(cluster: RunningCluster, *, user: str = OPERATOR) -> AsyncIterator[Operator]:
+    """Look at a running cluster with the settings that its services were given, as one of the users of its NATS."""
+    login = {"HYPHA_NATS_USER": user, "HYPHA_NATS_PASSWORD": nats_passwords(cluster.data_dir)[user]}
+    environment = {**psutil.Process(cluster.pids["workspace"][0]).environ(), **login}
+    bus = Bus.from_settings(Settings.load({}, environ=environment), user, on_fatal=print)
     await bus.connect()
     try:
         yield Operator(environment, bus)

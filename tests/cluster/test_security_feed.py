@@ -26,7 +26,7 @@ REVOKED = "Token has been revoked"
 
 @pytest.fixture
 async def operator(two_gateways: RunningCluster) -> AsyncIterator[Operator]:
-    async with operate(two_gateways) as operator:
+    async with operate(two_gateways, user="workspace") as operator:  # its admin-utils ask the same
         yield operator
 
 

@@ -49,7 +49,10 @@ _GATEWAY_VERBS: Mapping[str, tuple[str, ...]] = {
 }
 
 # Who calls methods of another role's services, in the name of whoever asked; the other role answers.
-_COLLEAGUES: Mapping[str, tuple[str, ...]] = {"apps": ("artifacts", "workspace")}
+_COLLEAGUES: Mapping[str, tuple[str, ...]] = {
+    "apps": ("artifacts", "workspace"),
+    "workspace": ("auth", "artifacts", "apps"),  # which are asked for a service that a client looks up
+}
 
 # Announcements (hy.b.<topic>): who makes them, who listens.
 _TOPICS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -138,6 +141,6 @@ def _frames_taken(user: str) -> set[str]:
     if user not in SERVING:
         return set()
     own = {f"hy.r.{user}.>", f"hy.i.{user}.>"}
-    if user in _COLLEAGUES:
-        own.add(f"hy.f.*.*.client-role-{user}.*")
-    return own | ({_MEMBERS} if user == "apps" else set())
+    if user == "apps":  # it calls workers as an address of its own, and hears who comes and goes
+        own |= {f"hy.f.*.*.client-role-{user}.*", _MEMBERS}
+    return own
