@@ -21,6 +21,7 @@ from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.protocol import h11
 
 from .addresses import peer_address
@@ -139,9 +140,29 @@ class _Http:
         try:
             # The way out for answers whose reader does not read.
             state = {**self._state, "hypha.abort": writer.transport.abort, MAX_MESSAGE: self._max_message_bytes}
-            await TCPServer(self._app, self._loop, self._config, self._context, state, reader, writer)
+            await _HttpConnection(self._app, self._loop, self._config, self._context, state, reader, writer)
         except asyncio.CancelledError:
             writer.transport.abort()
+
+
+class _HttpConnection(TCPServer):
+    """
+    Hypercorn's connection, whose end is its client's.
+
+    Hypercorn would keep one that was idle, its socket and tasks, until the keep-alive timeout is over.
+
+    """
+
+    _gone = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._gone = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if not (self._gone and isinstance(event, Updated)):  # nothing more will come: there is nothing to wait for
+            await super().protocol_send(event)
 
 
 async def _only_http1(protocol: h11.H11Protocol, request: object) -> None:
