@@ -12,7 +12,7 @@ from hypha_common.settings import Settings
 from .app import create_app, running_gateway
 from .server import serve
 
-__all__ = ["run"]
+__all__ = ["run", "stop_limit_s"]
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +24,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     sockets = inherited(settings.listen_fds) if settings.listen_fds else bind(settings.host, settings.port)
     app = create_app(settings, request_stop=stop.set, websockets=False)
     # Make sure that a stopping process ends, even if a library waits for ever.
-    limit_s = 2 * settings.drain_window + 2 * _GRACEFUL_S + 10
-    watchdog = threading.Timer(limit_s, os._exit, (1,))
+    watchdog = threading.Timer(stop_limit_s(settings), os._exit, (1,))
     watchdog.daemon = True
     stopping = asyncio.create_task(stop.wait())
     stopping.add_done_callback(lambda task: None if task.cancelled() else watchdog.start())
@@ -42,3 +41,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     finally:
         stopping.cancel()
         watchdog.cancel()
+
+
+def stop_limit_s(settings: Settings) -> float:
+    """Return how many seconds a gateway takes at most to end: what supervises it must wait that long."""
+    return 2 * settings.drain_window + 2 * _GRACEFUL_S + 10
