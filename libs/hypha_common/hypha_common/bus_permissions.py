@@ -105,7 +105,8 @@ def _replies(user: str) -> set[str]:
     """Where it answers: to those who ask it. Tokens of requests cannot be guessed, so nobody answers for another."""
     askers = {asker for asker, roles in _REQUESTS.items() if user in roles} | ({user} & set(SERVING))
     if user == "gateway":
-        askers |= {*_GATEWAY_VERBS, "gateway"}  # gateways ask each other to take POSTs of streams
+        # Whoever waits for a client asks since when it is there, and gateways give each other POSTs of streams.
+        askers |= {*_GATEWAY_VERBS, *SERVING}
     if user in _TOPICS["roll-call"][1]:
         askers |= set(_TOPICS["roll-call"][0])
     return {f"hy.a.{asker}.*.*" for asker in askers}

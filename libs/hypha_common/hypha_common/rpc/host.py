@@ -9,7 +9,7 @@ import structlog
 
 from hypha_common.envelope import Kind, answer, call, frame, open_envelope
 from hypha_common.errors import HyphaError, PermissionDenied, Unavailable
-from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, ROOT_WORKSPACE, Address, role_of
+from hypha_common.ids import PUBLIC_WORKSPACE, ROLE_CLIENTS, ROOT_WORKSPACE, Address
 from hypha_common.roll_call import answer_roll_call
 from hypha_common.subjects import (
     client_frames,
@@ -26,7 +26,7 @@ from hypha_common.wire import split_frame
 
 from .peer import RpcPeer
 from .probing import Owing, probe
-from .router import Router, is_said_by, role_sender
+from .router import Router, is_of_a_role, is_said_by, role_sender
 from .service import Service
 
 __all__ = ["RoleHost"]
@@ -237,7 +237,7 @@ class RoleHost:
 
     def _owing(self) -> Owing:
         """The sessions that clients, not roles, are to answer."""
-        return self.peer.owing(lambda to: role_of(to.workspace, to.client) is None)
+        return self.peer.owing(lambda to: not is_of_a_role(to))
 
     def _lost(self, client: tuple[str, str], sessions: list[str]) -> None:
         for session in sessions:

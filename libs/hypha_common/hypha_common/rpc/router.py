@@ -6,7 +6,7 @@ from functools import lru_cache
 from hypha_common.ids import MANAGER_ADDRESS, ROLE_SENDER_PREFIX, Address, role_of
 from hypha_common.subjects import client_frames, colleague, partition_of, pinned, role_verb
 
-__all__ = ["Router", "canonical", "instance_of", "is_said_by", "role_sender", "takes_whole_frames"]
+__all__ = ["Router", "canonical", "instance_of", "is_of_a_role", "is_said_by", "role_sender", "takes_whole_frames"]
 
 _PINNED = re.compile(r"i-([A-Za-z0-9]{8})-")
 # Sessions made by an RpcPeer: `i-<role replica>-…`, `g-<gateway>-…`.
@@ -35,6 +35,11 @@ class Router:
 def role_sender(role: str, instance: str) -> str:
     """Return the client id that a replica calls as, in any workspace."""
     return f"{ROLE_SENDER_PREFIX}{role}-{instance}"
+
+
+def is_of_a_role(address: Address) -> bool:
+    """Tell whether a role answers at an address, any replica or one."""
+    return role_of(address.workspace, address.client) is not None or _SENDER.fullmatch(address.client) is not None
 
 
 def is_said_by(role: str, sender: object) -> bool:
