@@ -52,7 +52,7 @@ class ImageBuilder:
     """Builds stages, each once, in ``folder``, which must not lie in what is built from."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._stages = read_stages()
         self._images: dict[str, Image] = {}
         self._context = folder / "context"
@@ -69,7 +69,7 @@ class ImageBuilder:
         below = self.build(base)
         image = replace(below, layers=list(below.layers), environ=dict(below.environ))
         for number, instruction in enumerate(self._stages[name].instructions):
-            self._apply(image, instruction, self._folder / f"{name}-{number}")
+            self._apply(image, instruction, self.folder / f"{name}-{number}")
         return image
 
     def _apply(self, image: Image, instruction: Instruction, folder: Path) -> None:
@@ -120,7 +120,7 @@ class ImageBuilder:
 
     def _merged(self, image: Image, paths: list[str]) -> Path:
         """Return a folder with what the layers of an image have at some paths."""
-        merged = self._folder / "merged" / image.layers[-1].parent.name
+        merged = self.folder / "merged" / image.layers[-1].parent.name
         for path in paths:
             for layer in image.layers:
                 if (layer / path.lstrip("/")).exists():
@@ -146,7 +146,7 @@ class ImageBuilder:
         prefix = _python_prefix()
         image = Image()
         if prefix != Path("/usr/local"):
-            layer = self._folder / "python" / "upper"
+            layer = self.folder / "python" / "upper"
             place = layer / "usr" / "local"
             shutil.copytree(prefix / "lib", place / "lib", symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
             (place / "bin").mkdir()
@@ -158,7 +158,7 @@ class ImageBuilder:
             image.layers.append(layer)
         pip = "#!/usr/local/bin/python\nimport sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n"
         script = f"ldconfig; printf %s {shlex.quote(pip)} >/usr/local/bin/pip; chmod 755 /usr/local/bin/pip"
-        self._execute(image, self._folder / "python-linked", ["sh", "-ec", script])
+        self._execute(image, self.folder / "python-linked", ["sh", "-ec", script])
         return image
 
 
