@@ -146,10 +146,10 @@ class Container:
         )  # fmt: skip
         return done.returncode, done.stdout
 
-    def stop(self, *, timeout_s: float = 30) -> int:
-        """Send SIGTERM and return the exit status. Raises subprocess.TimeoutExpired, and kills, where it goes on."""
+    def stop(self, *, number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
+        """Send a signal and return the exit status. Raises subprocess.TimeoutExpired, and kills, where it goes on."""
         with suppress(ProcessLookupError):
-            self.process.terminate()
+            self.process.send_signal(number)
         try:
             return self.process.wait(timeout_s)
         finally:
