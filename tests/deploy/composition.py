@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tests.deploy.compose import COMPOSE_FILE, Replica, Service, read_services
@@ -84,6 +85,14 @@ class Composition:
                 return
             time.sleep(_POLL_S)
         raise AssertionError(f"{replica.name} is not healthy: {told}\n{container.log[-4000:]}")
+
+    def run(self, name: str, words: Sequence[str], environ: Mapping[str, str], *mounts: Mount) -> str:
+        """``docker compose run --env … --volume … NAME words``: returns what it printed."""
+        service = self.services[name]
+        spec = self._specs[service.replicas[0].name]
+        ours = {**spec.environ, **environ}
+        spec = replace(spec, folder=self._folder / "run", environ=ours, mounts=[*spec.mounts, *mounts])
+        return run_in(spec, [*service.words[:1], *words])
 
     def down(self) -> dict[str, int]:
         """Stop containers before those that they wait for; returns exit statuses."""

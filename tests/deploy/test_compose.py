@@ -23,7 +23,7 @@ from hypha_common.settings import unknown_environment
 from hypha_common.version import __version__
 from tests.deploy.compose import COMPOSE_FILE, read_services
 from tests.deploy.composition import Composition
-from tests.deploy.container import new_folder, why_not
+from tests.deploy.container import Mount, new_folder, why_not
 from tests.deploy.dockerfile import ROOT
 from tests.fixtures.loopback_server import program
 
@@ -198,9 +198,18 @@ async def _use_and_kill(composition: Composition) -> None:
         async with connect_to_server({"server_url": _URL}) as caller:
             assert await (await caller.get_service(service_id)).hello("Ada") == "Hello Ada"
         await _store_a_file(composition)
+        told = await asyncio.to_thread(_as_operator, composition, "where")
+        assert [line for line in told.splitlines() if line.split("\t")[1] == provider.config.client_id], told
         composition.containers["gateway-1"].kill()
         async with asyncio.timeout(_BACK_S):
             await _call_until_it_answers(service_id)
+
+
+def _as_operator(composition: Composition, *words: str) -> str:
+    """As docs/how-to/docker-compose.md says: a container of its own, with the password of NATS's user ``operator``."""
+    environ = {"HYPHA_NATS_USER": "operator", "HYPHA_NATS_PASSWORD_FILE": "/operator"}
+    password = Mount(str(composition.secrets / "nats_operator"), "/operator")
+    return composition.run("workspace", words, environ, password)
 
 
 async def _call_until_it_answers(service_id: str) -> None:
