@@ -43,7 +43,7 @@ class Gateway:
         """On a busy machine a test may take longer than a lease."""
         while True:
             for head in self._heads:
-                message = {"gateway": self.bus.instance, "connections": len(self._links)}
+                message = {"partition": head, "gateway": self.bus.instance, "connections": len(self._links)}
                 with suppress(HyphaError):
                     await self.bus.request(role_verb("workspace", head, "lease"), message)
             await asyncio.sleep(4)

@@ -69,7 +69,7 @@ async def _serves(bus: Bus) -> bool:
 
 async def ask(bus: Bus, verb: str, message: dict[str, Any], *, partition: int | None = None) -> Any:
     at = partition_of(message.get("workspace", WS)) if partition is None else partition
-    return await bus.request(role_verb("workspace", at, verb), message, timeout=10)
+    return await bus.request(role_verb("workspace", at, verb), {"partition": at, **message}, timeout=10)
 
 
 async def connect(gateway: Gateway, principal: Principal, client_id: str = "c1", **options: Any) -> Any:

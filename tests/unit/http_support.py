@@ -264,6 +264,9 @@ async def world(nats_url: str, request: pytest.FixtureRequest) -> AsyncIterator[
     async def known(message: dict[str, Any]) -> dict[str, bool]:
         return {"known": True}
 
+    async def places(message: dict[str, Any]) -> dict[str, Any]:
+        return {"databases": {"one": list(range(64))}}
+
     async def revoked(message: dict[str, Any]) -> dict[str, Any]:
         return {"ids": [], "next": None}
 
@@ -278,6 +281,7 @@ async def world(nats_url: str, request: pytest.FixtureRequest) -> AsyncIterator[
     await workspace_bus.serve("workspace", "resolve", lambda message: registry.answer(message))
     await workspace_bus.serve("workspace", "info", registry.info)
     await workspace_bus.serve("workspace", "lease", known)
+    await workspace_bus.serve("workspace", "places", places)
     await auth_bus.serve("auth", "revoked", revoked)
     await auth_bus.serve("auth", "policy", policy)
     await auth_bus.serve("auth", "audit", audit)

@@ -14,7 +14,6 @@ import pytest
 from hypha_apps.keeping.idle import ASKED
 from hypha_common.bus import Bus
 from hypha_common.ids import Address, new_id
-from hypha_common.settings import Settings
 from hypha_gateway.activity import Activity
 from hypha_gateway.connection import Connection
 from hypha_gateway.table import ConnectionTable
@@ -51,7 +50,7 @@ async def test_reports_of_instances(bus: Bus) -> None:
     await bus.serve("apps", "activity", take)
     await bus.flush()
     table = ConnectionTable()
-    activity = Activity(bus=bus, table=table, settings=Settings.load({}, environ={}))
+    activity = Activity(bus=bus, table=table)
     table.add(cast("Connection", Instance(Address("ws-a", "client"))))
     await activity.report()
     assert reports == []
@@ -85,7 +84,7 @@ async def test_load_is_that_of_the_last_minute(bus: Bus) -> None:
     app = Instance(Address("ws-a", "_rapp_calm-fox-1__rlb"))
     table.add(cast("Connection", app))
     clock = [0.0]
-    activity = Activity(bus=bus, table=table, settings=Settings.load({}, environ={}), now=lambda: clock[0])
+    activity = Activity(bus=bus, table=table, now=lambda: clock[0])
     for now, frames in ((0, 0), (30, 60), (60, 60), (90, 60), (120, 60), (150, 90), (300, 90)):
         clock[0], app.frames_sent = now, frames
         await activity.report()
@@ -96,7 +95,7 @@ async def test_nobody_runs_apps(bus: Bus) -> None:
     """An instance may be left in a cluster that has no apps service any more."""
     table = ConnectionTable()
     table.add(cast("Connection", Instance(Address("ws-a", "_rapp_calm-fox-1__rlb"))))
-    activity = Activity(bus=bus, table=table, settings=Settings.load({}, environ={}))
+    activity = Activity(bus=bus, table=table)
     async with asyncio.timeout(5):
         await activity.report()
 
@@ -112,7 +111,7 @@ async def test_it_is_told_at_once_when_somebody_asks(bus: Bus) -> None:
     await bus.serve("apps", "activity", take)
     table = ConnectionTable()
     table.add(cast("Connection", Instance(Address("ws-a", "_rapp_calm-fox-1__rlb"))))
-    activity = Activity(bus=bus, table=table, settings=Settings.load({}, environ={}))
+    activity = Activity(bus=bus, table=table)
     running = asyncio.create_task(activity.run())
     async with asyncio.timeout(2):  # by itself it would take longer
         while not reported.is_set():

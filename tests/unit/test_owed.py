@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from hypha_common.ids import Address
 from hypha_gateway import owed
 from hypha_gateway.owed import OwedCall, OwedCalls
 
@@ -10,7 +9,7 @@ class Caller:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.address = Address("ws-a", f"c{number}")
+        self.partition = 0
         self.generation = 1
         self.pins: dict[str, str] = {}
         self.closed = False

@@ -52,11 +52,25 @@ class Schema:
         return revision is not None and revision >= self.head
 
     async def require(self, urls: Iterable[str]) -> None:
-        """Raise Unavailable unless each database has this schema."""
-        for url in urls:
-            if not await self.is_current(url):
+        """
+        Raise Unavailable unless each database has this schema.
+
+        Of several those that are away do not matter, as long as one is there: its workspaces can be served.
+
+        """
+        away: list[Unavailable] = []
+        wanted = list(urls)
+        for url in wanted:
+            try:
+                current = await self.is_current(url)
+            except Unavailable as error:
+                away.append(error)
+                continue
+            if not current:
                 command = f"hypha-{self.service} migrate"
                 raise Unavailable(f"The database has not the current schema; run `{command}`")
+        if away and len(away) == len(wanted):
+            raise away[0]
 
 
 def upgrade(urls: Iterable[str], *, scripts: Path, version_table: str) -> None:

@@ -14,6 +14,8 @@ from . import settings_checks as checks
 from .errors import ConfigurationError
 from .ids import DEFAULT_SERVER_ID
 from .options import Option, OptionValue, nearest, option, options_of
+from .placement import NamedDatabase, default_name, partition_range, placement
+from .subjects import PARTITIONS
 
 __all__ = ["OPTIONS", "Partitions", "Settings", "unknown_environment"]
 
@@ -90,10 +92,14 @@ class Settings:
     )
     database_partitions: str = option(
         "",
-        "databases by workspace partition: 0-31=url,32-63=url; default: all in database_url",
+        "databases by workspace partition: [name:]0-31=url,[name:]32-63=url …; default: all in database_url",
         address=True,
         check=checks.database_partitions,
     )
+    serve_partitions: str = option(
+        "", "workspace partitions that this replica serves, such as 0-31; empty: all",
+        roles=("apps", "artifacts", "workspace"), check=checks.serve_partitions,
+    )  # fmt: skip
     database_pool_size: int = option(8, "connections to each database", roles=_STORES, minimum=1)
 
     # Who may do what.
@@ -399,18 +405,29 @@ class Settings:
     def partitions(self) -> tuple[Partitions, ...]:
         """The databases by workspace partition; one for all by default."""
         if not self.database_partitions:
-            return (Partitions(0, 63, self.database_url),)
-        runs = []
-        for part in self.database_partitions.split(","):
-            numbers, _, url = part.strip().partition("=")
-            first, _, last = numbers.partition("-")
-            runs.append(Partitions(int(first), int(last or first), url))
+            return (Partitions(0, PARTITIONS - 1, self.database_url),)
+        parts = [part for part in placement(self.database_partitions) if part.numbers]
+        runs = [Partitions(part.numbers[0], part.numbers[-1], part.url) for part in parts]
         return tuple(sorted(runs, key=lambda run: run.first))
+
+    @cached_property
+    def databases(self) -> tuple[NamedDatabase, ...]:
+        """Every database that may hold workspaces, in the order in which they are written."""
+        if not self.database_partitions:
+            return (NamedDatabase(default_name(self.database_url), self.database_url),)
+        parts = placement(self.database_partitions)
+        return tuple(dict.fromkeys(NamedDatabase(part.name, part.url) for part in parts))
+
+    @cached_property
+    def served_partitions(self) -> frozenset[int]:
+        """The partitions that this replica serves."""
+        words = self.serve_partitions.split(",") if self.serve_partitions else [f"0-{PARTITIONS - 1}"]
+        return frozenset(number for word in words for number in partition_range(word))
 
     @property
     def workspace_databases(self) -> list[str]:
-        """Every database that holds workspaces, once."""
-        return list(dict.fromkeys(run.url for run in self.partitions))
+        """The address of every database that may hold workspaces, once."""
+        return [database.url for database in self.databases]
 
     def partition_heads(self) -> tuple[int, ...]:
         """One partition of each database: what concerns every database is sent once to each of these."""

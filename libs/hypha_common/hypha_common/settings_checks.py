@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 from . import static_mounts as mounts
 from .errors import BadRequest
 from .ids import ROLE_CLIENTS, check_client_id
+from .placement import partition_range, placement
+from .subjects import PARTITIONS
 from .trust import is_trustworthy
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "port",
     "ratio",
     "root_token",
+    "serve_partitions",
     "server_id",
     "startup_functions",
     "static_mounts",
@@ -89,19 +92,32 @@ def database_url(value: str) -> str | None:
 
 
 def database_partitions(value: str) -> str | None:
-    """``0-31=url,32-63=url``: every partition exactly once."""
-    covered: list[int] = []
-    for part in value.split(","):
-        numbers, equals, url = part.strip().partition("=")
-        first, dash, last = numbers.partition("-")
-        if not equals or not first.isdigit() or (dash and not last.isdigit()):
-            return "must look like 0-31=postgresql://…,32-63=postgresql://…"
-        wrong = database_url(url)
+    """``[name:]0-31=url,[name:]32-63=url,[name:]none=url``: every partition exactly once."""
+    try:
+        parts = placement(value)
+    except ValueError as error:
+        return str(error)
+    for part in parts:
+        wrong = database_url(part.url)
         if wrong:
-            return f"{numbers}: {wrong}"
-        covered.extend(range(int(first), int(last or first) + 1))
-    if sorted(covered) != list(range(64)):
+            return f"{part.name}: {wrong}"
+    if sorted(number for part in parts for number in part.numbers) != list(range(PARTITIONS)):
         return "must name every partition from 0 to 63 exactly once"
+    url_of: dict[str, str] = {}
+    for part in parts:
+        if url_of.setdefault(part.name, part.url) != part.url:
+            return f"gives the name {part.name} to two databases"
+    return None
+
+
+def serve_partitions(value: str) -> str | None:
+    """``0-31`` or ``0-15,40``: in ascending order, each once."""
+    try:
+        numbers = [number for word in value.split(",") for number in partition_range(word)]
+    except ValueError as error:
+        return str(error)
+    if numbers != sorted(set(numbers)):
+        return "must be in ascending order, and name each partition once"
     return None
 
 

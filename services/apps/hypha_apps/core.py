@@ -42,5 +42,5 @@ class Core:
         store, registry, calls = ArtifactStore(bus, host), Registry(bus, host), WorkerCalls(host)
         return cls(
             settings, bus, database, host, Sessions(database), store, Apps(store), registry, InstanceTokens(bus),
-            Workers(bus, host, registry, database, calls), calls, Feed(bus),
+            Workers(bus, host, registry, database, calls), calls, Feed(bus, database.serves),
         )  # fmt: skip

@@ -67,8 +67,9 @@ class Feed:
 
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, serves: Callable[[str], bool]) -> None:
         self._bus = bus
+        self._serves = serves  # whether a workspace is one of those that this replica serves
         self._watches: dict[tuple[str, str], set[Watch]] = {}
         self.on_left: list[Callable[[Left], None]] = []
         self.on_worker: list[Callable[[str], None]] = []  # a worker has appeared in this workspace
@@ -127,7 +128,7 @@ class Feed:
             for listener in self.on_left:
                 listener(left)
         elif label == "workspace_unloaded":
-            for heard in self.on_unloaded:
+            for heard in self.on_unloaded if self._serves(here) else ():
                 heard(here)
         else:
             self._wake(*_who(data))
@@ -141,7 +142,7 @@ class Feed:
         except (HyphaError, KeyError, TypeError) as error:
             log.warning("event_not_understood", subject=subject, error=repr(error))
             return
-        for listener in self.on_deleted:
+        for listener in self.on_deleted if self._serves(workspace) else ():
             listener(workspace)
 
     def _take_change(self, subject: str, reply: str, payload: bytes) -> None:

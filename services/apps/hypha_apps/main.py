@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from hypha_common.bus import Bus
 from hypha_common.db import Database
+from hypha_common.partition_keeper import PartitionKeeper, replica_name
 from hypha_common.rpc.host import RoleHost
 from hypha_common.service_process import Dependencies, keep_running, serve_replica, until_available
 from hypha_common.settings import Settings
@@ -40,8 +41,10 @@ class AppsService:
     def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
         self._settings = settings
         self._on_fatal = on_fatal
-        self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
         self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
+        # Whose connection it is: they are ended where a replica does not hear that a partition is being moved.
+        self._database = Database.from_settings(settings, replica_name(_ROLE, self.bus.instance))
+        self._keeper = PartitionKeeper(self._database, self.bus)
         self._dependencies = Dependencies(self.bus, self._database)
 
     def readiness(self) -> list[str]:
@@ -56,9 +59,11 @@ class AppsService:
         await until_available(self.bus.connect, waits_for="bus")
         stack.push_async_callback(self.bus.close)
         await until_available(lambda: SCHEMA.require(settings.workspace_databases), waits_for="database")
+        await until_available(self._keeper.start, waits_for="database")
         host = RoleHost(
             self.bus, _ROLE, server_base_url=settings.public_base_url, drain_window_s=settings.drain_window,
-            missing=self.readiness,
+            missing=self.readiness, partitions=self.bus.partitions,
+            about=self._keeper.about,
         )  # fmt: skip
         core = Core.of(settings, self.bus, self._database, host)
         stopper, upkeep = Stopper(core), Upkeep(self._database)
@@ -76,9 +81,9 @@ class AppsService:
         ends = WorkspaceEnds(core, upkeep, stopper)
         stack.push_async_callback(ends.close)
         works = (
-            LoopWatch().run(), self._dependencies.watch(), replicas.run(), Departures(core, upkeep, stopper).run(),
-            IdleApps(core, stopper).run(), daemons.run(), Autoscaling(core, starter, stopper).run(),
-            DeletedWorkspaces(core).run(), Counts(self._database).run(),
+            LoopWatch().run(), self._keeper.run(), self._dependencies.watch(), replicas.run(),
+            Departures(core, upkeep, stopper).run(), IdleApps(core, stopper).run(), daemons.run(),
+            Autoscaling(core, starter, stopper).run(), DeletedWorkspaces(core).run(), Counts(self._database).run(),
         )  # fmt: skip
         keep_running(stack, works, self._on_fatal)
         # First when stopping: no new requests, while those that run still find everything they need.

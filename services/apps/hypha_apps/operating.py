@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from hypha_common.db import Database
 from hypha_common.errors import ConfigurationError, HyphaError, NobodyServes, Unavailable
 from hypha_common.ids import Address
 from hypha_common.operating import operator_bus, print_rows, run
-from hypha_common.subjects import partition_of, role_verb
+from hypha_common.subjects import PARTITIONS, partition_of, role_verb
 
 from .keeping.daemon_rows import DaemonRows
 
@@ -27,6 +27,7 @@ __all__ = ["print_daemons", "print_sessions", "print_workers", "stop"]
 
 _STOP_TIMEOUT_S = 40.0
 _WORKERS_TIMEOUT_S = 15.0
+_NOBODY = "No apps service runs in this cluster"
 
 _SESSIONS = """
     SELECT *, extract(epoch FROM now() - last_active)::float8 AS idle FROM app_sessions
@@ -40,7 +41,7 @@ def print_sessions(settings: Settings, parsed: argparse.Namespace) -> int | None
 
     async def rows(database: Database) -> None:
         shards = database.all() if parsed.workspace is None else [database.for_workspace(parsed.workspace)]
-        found = [row for shard in shards for row in await shard.fetch(_SESSIONS, parsed.workspace, parsed.all)]
+        found = await database.gather(shards, _SESSIONS, parsed.workspace, parsed.all)
         print_rows(
             [
                 {
@@ -86,9 +87,17 @@ def print_workers(settings: Settings, parsed: argparse.Namespace) -> int | None:
     """Print the workers that answer: id, name, types of apps, how many sessions they run."""
 
     async def command() -> None:
+        # Any replica knows all of them, whatever the partitions are whose calls it takes.
+        first = range(PARTITIONS) if parsed.workspace is None else [partition_of(parsed.workspace)]
         async with operator_bus(settings) as bus:
-            subject = role_verb("apps", 0, "workers")
-            print_rows(await _ask(bus, subject, {"workspace": parsed.workspace}, _WORKERS_TIMEOUT_S), parsed)
+            for partition in first:
+                subject = role_verb("apps", partition, "workers")
+                with suppress(NobodyServes):
+                    print_rows(
+                        await bus.request(subject, {"workspace": parsed.workspace}, timeout=_WORKERS_TIMEOUT_S), parsed
+                    )
+                    return
+        raise Unavailable(_NOBODY)
 
     return run(settings, command())
 
@@ -122,7 +131,7 @@ async def _ask(bus: Bus, subject: str, message: dict[str, Any], timeout_s: float
     try:
         return await bus.request(subject, message, timeout=timeout_s)
     except NobodyServes:
-        raise Unavailable("No apps service runs in this cluster") from None
+        raise Unavailable(_NOBODY) from None
 
 
 def _state(row: asyncpg.Record) -> str:

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["OperatorVerbs"]
 
+_RUNNING = """
+    SELECT worker_id, workspace, count(*) AS number FROM app_sessions
+    WHERE status IN ('starting', 'running') AND worker_id <> '' GROUP BY worker_id, workspace
+"""
+
 
 class OperatorVerbs:
     """What operators ask a replica to do: ``hy.r.apps.<p>.<verb>``."""
@@ -40,12 +45,8 @@ class OperatorVerbs:
         """
         wanted = message.get("workspace")
         running: dict[str, int] = {}
-        for shard in self._core.database.all():
-            for row in await shard.fetch(
-                "SELECT worker_id, count(*) AS number FROM app_sessions"
-                " WHERE status IN ('starting', 'running') AND worker_id <> '' GROUP BY worker_id"
-            ):
-                running[row["worker_id"]] = running.get(row["worker_id"], 0) + row["number"]
+        for row in await self._core.database.gather(self._core.database.all(), _RUNNING):
+            running[row["worker_id"]] = running.get(row["worker_id"], 0) + row["number"]
         places = {PUBLIC_WORKSPACE, *(worker.partition("/")[0] for worker in running)} if wanted is None else {wanted}
         return [
             {

@@ -149,14 +149,9 @@ class Sessions:
         return [Session.of(row) for row in rows]
 
     async def of_worker(self, worker: Address) -> list[Session]:
-        """Return those that a worker's client runs, whatever their workspace."""
-        rows = [
-            row
-            for shard in self._database.all()
-            for row in await shard.fetch(
-                "SELECT * FROM app_sessions WHERE worker = $1 AND status IN ('starting', 'running')", str(worker)
-            )
-        ]
+        """Return those that a worker's client runs, whatever their workspace, in the databases that answer."""
+        query = "SELECT * FROM app_sessions WHERE worker = $1 AND status IN ('starting', 'running')"
+        rows = await self._database.gather_there(self._database.all(), query, str(worker))
         return [Session.of(row) for row in rows]
 
     async def failed(self, workspace: str, app_id: str, *, within_s: float) -> Session | None:

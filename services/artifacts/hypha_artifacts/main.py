@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from hypha_common.bus import Bus
 from hypha_common.db import Database
+from hypha_common.partition_keeper import PartitionKeeper, replica_name
 from hypha_common.rpc.host import RoleHost
 from hypha_common.rpc.service import Service
 from hypha_common.service_process import Dependencies, keep_running, serve_replica, until_available
@@ -40,8 +41,10 @@ class ArtifactsService:
     def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
         self._settings = settings
         self._on_fatal = on_fatal
-        self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
         self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
+        # Whose connection it is: they are ended where a replica does not hear that a partition is being moved.
+        self._database = Database.from_settings(settings, replica_name(_ROLE, self.bus.instance))
+        self._keeper = PartitionKeeper(self._database, self.bus)
         self.core = Core.of(settings, self.bus, self._database)
         self.workspace_files = WorkspaceFiles(self.core)
         self.data_port = DataPort(settings)
@@ -60,6 +63,7 @@ class ArtifactsService:
         await until_available(self.bus.connect, waits_for="bus")
         stack.push_async_callback(self.bus.close)
         await until_available(lambda: SCHEMA.require(self._settings.workspace_databases), waits_for="database")
+        await until_available(self._keeper.start, waits_for="database")
         stack.push_async_callback(self.core.counters.flush)
         stack.push_async_callback(self.core.store.close)
         await until_available(self.core.store.open, waits_for="store")
@@ -70,7 +74,8 @@ class ArtifactsService:
         stack.push_async_callback(self._rendering.close)
         host = RoleHost(
             self.bus, _ROLE, server_base_url=self._settings.public_base_url,
-            drain_window_s=self._settings.drain_window, missing=self.readiness,
+            drain_window_s=self._settings.drain_window, missing=self.readiness, partitions=self.bus.partitions,
+            about=self._keeper.about,
         )  # fmt: skip
         for service in self._services():
             host.add_service(service)
@@ -81,6 +86,7 @@ class ArtifactsService:
         await departures.listen()
         works = (
             LoopWatch().run(),
+            self._keeper.run(),
             self._dependencies.watch(),
             self.core.counters.run(),
             Sweep(self.core).run(),

@@ -11,7 +11,6 @@ import structlog
 from hypha_common.bus import Bus
 from hypha_common.errors import HyphaError
 from hypha_common.ids import APP_CLIENT_PREFIX
-from hypha_common.settings import Settings
 from hypha_common.subjects import broadcast, partition_of, role_verb
 
 from .connection import Connection
@@ -33,14 +32,11 @@ class Activity:
 
     """
 
-    def __init__(
-        self, *, bus: Bus, table: ConnectionTable, settings: Settings, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, bus: Bus, table: ConnectionTable, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._bus = bus
         self._table = table
         self._asked = asyncio.Event()
-        self._heads = settings.partition_heads()
         self._rates: dict[int, _Rate] = {}  # by number of the connection
 
     async def run(self) -> None:
@@ -55,7 +51,7 @@ class Activity:
                 await self.report()
 
     async def report(self) -> None:
-        """Report once, to whoever serves the database that an instance is in."""
+        """Report once, to whoever serves the partition that an instance is in."""
         now = self._now()
         instances = [one for one in self._table if one.address.client.startswith(APP_CLIENT_PREFIX)]
         self._rates = {one.number: self._rates.get(one.number) or _Rate(now) for one in instances}
@@ -63,19 +59,15 @@ class Activity:
         for one in instances:
             rate = self._rates[one.number].of(one, now)
             about = {"idle": round(now - one.last_sent, 3), "load": round(rate, 1)}
-            told.setdefault(self._head(one), {})[str(one.address)] = about
-        await asyncio.gather(*(self._tell(head, clients) for head, clients in told.items()))
+            told.setdefault(partition_of(one.address.workspace), {})[str(one.address)] = about
+        await asyncio.gather(*(self._tell(partition, clients) for partition, clients in told.items()))
 
-    async def _tell(self, head: int, clients: dict[str, Any]) -> None:
+    async def _tell(self, partition: int, clients: dict[str, Any]) -> None:
         try:
             message = {"gateway": self._bus.instance, "clients": clients}
-            await self._bus.request(role_verb("apps", head, "activity"), message, timeout=_INTERVAL_S)
+            await self._bus.request(role_verb("apps", partition, "activity"), message, timeout=_INTERVAL_S)
         except HyphaError as error:  # the next one says as much
             log.info("activity_not_reported", clients=len(clients), error=str(error))
-
-    def _head(self, connection: Connection) -> int:
-        partition = partition_of(connection.address.workspace)
-        return max(head for head in self._heads if head <= partition)
 
 
 class _Rate:

@@ -12,6 +12,7 @@ from hypha_common.errors import QuotaExceeded
 from hypha_common.faults import note_fault
 from hypha_common.ids import Address
 from hypha_common.principal import Permission, Principal
+from hypha_common.subjects import partition_of
 from hypha_common.trace import new, trace_id
 from hypha_common.wire import Stamp
 
@@ -104,6 +105,11 @@ class Connection:
     def age_s(self) -> float:
         """Seconds since shortly before this client could first be reached here."""
         return time.monotonic() - self._made
+
+    @property
+    def partition(self) -> int:
+        """The partition of its workspace: whose replicas of roles answer it."""
+        return partition_of(self.address.workspace)
 
     def touch(self) -> None:
         """The client has shown that it is there."""

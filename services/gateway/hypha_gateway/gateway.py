@@ -32,6 +32,7 @@ from .lease import Lease
 from .liveness import Liveness
 from .local_client import LocalClient
 from .pending import PendingCalls
+from .places import Places
 from .readings import GATEWAYS
 from .roles import RoleCalls
 from .router import Router
@@ -108,8 +109,9 @@ class Gateway:
         )
         self.audience = Audience(self.bus)
         self.departures = Departures(self.bus)
-        self.lease = Lease(bus=self.bus, table=self.table, departures=self.departures, settings=settings)
-        self._activity = Activity(bus=self.bus, table=self.table, settings=settings)
+        self._places = Places(self.bus)
+        self.lease = Lease(bus=self.bus, table=self.table, departures=self.departures, places=self._places)
+        self._activity = Activity(bus=self.bus, table=self.table)
         self._liveness = Liveness(
             table=self.table, router=self.router, windows=self.windows, idle_timeout_s=settings.ws_idle_timeout
         )
@@ -128,6 +130,7 @@ class Gateway:
         for watched in (
             LoopWatch().run,
             self.lease.run,
+            self._places.run,
             self._activity.run,
             self.departures.run,
             self._liveness.run,

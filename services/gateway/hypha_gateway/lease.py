@@ -7,11 +7,11 @@ import structlog
 
 from hypha_common.bus import Bus
 from hypha_common.errors import HyphaError
-from hypha_common.settings import Settings
-from hypha_common.subjects import partition_of, role_verb
+from hypha_common.subjects import partition_of
 
 from .connection import Connection
 from .departures import Departures
+from .places import Places
 from .table import ConnectionTable
 
 __all__ = ["Lease"]
@@ -34,13 +34,12 @@ class Lease:
 
     """
 
-    def __init__(self, *, bus: Bus, table: ConnectionTable, departures: Departures, settings: Settings) -> None:
+    def __init__(self, *, bus: Bus, table: ConnectionTable, departures: Departures, places: Places) -> None:
         self._bus = bus
         self._departures = departures
         self._table = table
-        self._heads = settings.partition_heads()
-        self._runs = settings.partitions
-        self._known: set[int] = set()
+        self._places = places
+        self._known: set[str] = set()  # databases that had heard of this gateway
         self.renewed_at = 0.0  # time.monotonic()
         self.load = 0.0  # frames a minute, of all clients that share load
         self._began = time.monotonic()
@@ -51,7 +50,15 @@ class Lease:
 
     async def renew(self) -> bool:
         """Renew in each database; True when all of them have heard."""
-        results = await asyncio.gather(*(self._renew_in(head) for head in self._heads))
+        if not self._places.databases:
+            try:
+                await self._places.look()
+            except HyphaError as error:
+                log.warning("lease_not_renewed", error=str(error))
+                return False
+        load = self._load()  # once: whoever asks begins to count anew
+        self.load = sum(load.values())
+        results = await asyncio.gather(*(self._renew_in(database, load) for database in self._places.databases))
         if all(results):
             self.renewed_at = time.monotonic()
             return True
@@ -63,18 +70,16 @@ class Lease:
             renewed = await self.renew() if self._bus.is_connected else False
             await asyncio.sleep(_INTERVAL_S if renewed else _RETRY_S)
 
-    async def _renew_in(self, head: int) -> bool:
-        load = self._load()
-        self.load = sum(load.values())
+    async def _renew_in(self, database: str, load: dict[str, float]) -> bool:
         message = {"gateway": self._bus.instance, "connections": len(self._table), "load": load}
         try:
-            answer = await self._bus.request(role_verb("workspace", head, "lease"), message, timeout=3.0)
-            if not answer["known"] and head in self._known:
-                await self._announce_again(head)
+            answer = await self._places.ask(database, "lease", message)
+            if not answer["known"] and database in self._known:
+                await self._announce_again(database)
         except HyphaError as error:
             log.warning("lease_not_renewed", error=str(error))
             return False
-        self._known.add(head)
+        self._known.add(database)
         return True
 
     def _load(self) -> dict[str, float]:
@@ -85,25 +90,20 @@ class Lease:
             if connection.address.client.endswith("__rlb")
         }
 
-    async def _announce_again(self, head: int) -> None:
-        database = next(run.url for run in self._runs if run.first <= head <= run.last)
-        mine = [run for run in self._runs if run.url == database]
-        connections = [
-            connection
-            for connection in self._table
-            if any(run.first <= partition_of(connection.address.workspace) <= run.last for run in mine)
-        ]
+    async def _announce_again(self, database: str) -> None:
+        there = frozenset(self._places.databases[database])
+        connections = [c for c in self._table if partition_of(c.address.workspace) in there]
         log.warning("registry_lost_us", connections=len(connections))
         homeless: list[Connection] = []
         for start in range(0, len(connections), _BATCH):
-            homeless += await self._announce(head, connections[start : start + _BATCH])
+            homeless += await self._announce(database, connections[start : start + _BATCH])
         self._departures.tell_again()
         pause_s = _RECONNECT_SPREAD_S / max(1, len(homeless))
         for connection in homeless:
             connection.end(1001, "The registry was lost, please reconnect")
             await asyncio.sleep(pause_s)
 
-    async def _announce(self, head: int, connections: list[Connection]) -> list[Connection]:
+    async def _announce(self, database: str, connections: list[Connection]) -> list[Connection]:
         """Announce connections; return those whose services are gone or whose place is taken."""
         clients = [
             {
@@ -114,10 +114,7 @@ class Lease:
             }
             for connection in connections
         ]
-        answer = await self._bus.request(
-            role_verb("workspace", head, "reannounce"),
-            {"gateway": self._bus.instance, "clients": clients},
-            timeout=10.0,
-        )
+        message = {"gateway": self._bus.instance, "clients": clients}
+        answer = await self._places.ask(database, "reannounce", message, timeout=10.0)
         lost = {tuple(row) for row in (*answer["restored"], *answer["superseded"])}
         return [c for c in connections if (c.address.workspace, c.address.client, c.generation) in lost]

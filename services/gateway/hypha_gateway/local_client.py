@@ -10,7 +10,7 @@ import structlog
 from hypha_common import envelope
 from hypha_common.bus import Bus, Subscription
 from hypha_common.errors import HyphaError
-from hypha_common.ids import HTTP_CLIENT_PREFIX, MANAGER_ADDRESS, Address, role_of
+from hypha_common.ids import HTTP_CLIENT_PREFIX, Address, role_of
 from hypha_common.rpc.peer import RpcPeer
 from hypha_common.rpc.probing import Owing, probe
 from hypha_common.subjects import (
@@ -20,6 +20,7 @@ from hypha_common.subjects import (
     gateway_verb,
     no_responders_prefix,
     parse_client_frames,
+    partition_of,
 )
 from hypha_common.wire import pack
 
@@ -45,6 +46,23 @@ class _Held:
         self.resume = release
 
 
+class _Caller:
+    """The gateway as it calls roles for workspaces of one partition: each has replicas of its own."""
+
+    number = 0
+    generation = 0
+    closed = False
+
+    def __init__(self, partition: int, reject: Callable[[str], None]) -> None:
+        self.partition = partition
+        self.pins: dict[str, str] = {}
+        self._reject = reject
+
+    def reject(self, session: str, to: str, text: str, *, context: str = "") -> None:
+        """Fail a call to a role whose replica is gone."""
+        self._reject(session)
+
+
 class LocalClient:
     """
     The gateway as an RPC client: calls services for HTTP requests.
@@ -55,8 +73,6 @@ class LocalClient:
     """
 
     number = 0
-    generation = 0
-    closed = False
 
     def __init__(self, *, bus: Bus, table: ConnectionTable, roles: RoleCalls, server_base_url: str) -> None:
         self.peer = RpcPeer(
@@ -65,13 +81,12 @@ class LocalClient:
             session_prefix=f"g-{bus.instance}-",
             calls_per_sender=_CALLBACKS_PER_CLIENT,
         )
-        self.pins: dict[str, str] = {}
-        self.address = Address.parse(MANAGER_ADDRESS)  # whose partition decides which replicas are asked for
         self._client_id = f"{HTTP_CLIENT_PREFIX}{bus.instance}"
         self._bus = bus
         self._table = table
         self._roles = roles
-        self._held: dict[str, _Held] = {}
+        self._callers: dict[int, _Caller] = {}  # by partition
+        self._held: dict[tuple[int, str], _Held] = {}
         self._interest: OrderedDict[str, Subscription] = OrderedDict()
         self._held_workspaces: Counter[str] = Counter()
         self._receipts: dict[str, Receipts] = {}  # by subject
@@ -114,10 +129,6 @@ class LocalClient:
         self.peer.receive(b"".join(parts))
         return None
 
-    def reject(self, session: str, to: str, text: str, *, context: str = "") -> None:
-        """Fail a call to a role whose replica is gone."""
-        self.peer.lost(session)
-
     def undeliverable(self, tail: str, subject: str) -> None:
         """The bus found nobody at ``subject`` for a call of ours."""
         workspace, client = parse_client_frames(subject)
@@ -156,7 +167,7 @@ class LocalClient:
     ) -> None:
         role = role_of(to.workspace, to.client)
         if role is not None:
-            self._send_to_role(role, frame, to, method, session)
+            self._send_to_role(partition_of(workspace), role, frame, to, method, session)
             return
         local = self._table.peer(to.workspace, to.client)
         if local is not None:
@@ -168,25 +179,33 @@ class LocalClient:
         payload = envelope.frame(self._bus.instance_bytes, frame)
         self._bus.publish(client_frames(to.workspace, to.client), payload, reply=reply)
 
-    def _send_to_role(self, role: str, frame: bytes, to: Address, method: str, session: str | None) -> None:
-        gate = self._roles.gate(self, role)
+    def _send_to_role(
+        self, partition: int, role: str, frame: bytes, to: Address, method: str, session: str | None
+    ) -> None:
+        caller = self._caller(partition)
+        gate = self._roles.gate(caller, role)
         if gate is None:
-            self._roles.send(self, role, to=str(to), method=method, session=session, frame=frame)
+            self._roles.send(caller, role, to=str(to), method=method, session=session, frame=frame)
             return
         # Until a replica is known nobody could be held to account for an answer.
-        held = self._held.get(role)
+        held = self._held.get((partition, role))
         if held is None:
-            held = self._held[role] = _Held(partial(self._release, role))
+            held = self._held[partition, role] = _Held(partial(self._release, partition, role))
             gate.wait(held)
         held.frames.append((frame, to, method, session))
 
-    def _release(self, role: str) -> None:
-        for frame, to, method, session in self._held.pop(role).frames:
+    def _release(self, partition: int, role: str) -> None:
+        for frame, to, method, session in self._held.pop((partition, role)).frames:
             try:
-                self._roles.send(self, role, to=str(to), method=method, session=session, frame=frame)
+                self._roles.send(self._caller(partition), role, to=str(to), method=method, session=session, frame=frame)
             except HyphaError:
                 if session is not None:
                     self.peer.undeliverable(to, session)
+
+    def _caller(self, partition: int) -> _Caller:
+        if partition not in self._callers:
+            self._callers[partition] = _Caller(partition, self.peer.lost)
+        return self._callers[partition]
 
     def _from_bus(self, subject: str, reply: str, payload: bytes) -> None:
         if not payload:

@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hypha_common.ids import Address
 from hypha_common.trace import Span
 
 __all__ = ["OwedCall", "OwedCalls", "RoleCaller"]
@@ -17,10 +16,13 @@ class RoleCaller(Protocol):
     """Somebody at this gateway who calls a role: a connection, or the gateway itself for HTTP."""
 
     number: int
-    address: Address
     generation: int
     pins: dict[str, str]
     closed: bool
+
+    @property
+    def partition(self) -> int:
+        """Of its workspace: whose replicas it calls."""
 
     def reject(self, session: str, to: str, text: str, *, context: str = "") -> None:
         """Fail the caller's call ``session``; ``context`` is its trace."""

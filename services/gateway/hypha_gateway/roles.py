@@ -14,7 +14,6 @@ from hypha_common.rpc.router import instance_of
 from hypha_common.subjects import (
     decode_token,
     no_responders_prefix,
-    partition_of,
     pinned,
     role_verb,
     session_token,
@@ -49,7 +48,7 @@ class RoleCalls:
         self._bus = bus
         self._calls = OwedCalls()
         self._strikes: dict[tuple[str, str], int] = {}
-        self._pinning: dict[tuple[int, str], Gate] = {}
+        self._pinning: dict[tuple[RoleCaller, str], Gate] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -63,7 +62,7 @@ class RoleCalls:
         """Return None where ``caller`` has a replica of ``role``, else a gate that opens once it has (or cannot)."""
         if role in caller.pins:
             return None
-        key = (caller.number, role)
+        key = (caller, role)
         gate = self._pinning.get(key)
         if gate is None:
             gate = self._pinning[key] = Gate()
@@ -94,7 +93,7 @@ class RoleCalls:
         instance = owner or caller.pins.get(role)
         if not instance:
             caller.pins.pop(role, None)
-            raise Unavailable(f"No replica of role '{role}' is available")
+            raise Unavailable(f"No replica of role '{role}' serves partition {caller.partition}")
         if session is None or not session_token(session):
             self._bus.publish(pinned(role, instance), payload)
             if span is not None:
@@ -182,11 +181,11 @@ class RoleCalls:
         except HyphaError:
             caller.pins[role] = ""  # send() tells the caller, the frame after that tries again
         finally:
-            del self._pinning[caller.number, role]
+            del self._pinning[caller, role]
             gate.open()
 
     async def _pin(self, caller: RoleCaller, role: str) -> str:
-        subject = role_verb(role, partition_of(caller.address.workspace), "pin")
+        subject = role_verb(role, caller.partition, "pin")
         answer = await self._bus.request(subject, {}, timeout=1.0)
         return str(answer["instance"])
 

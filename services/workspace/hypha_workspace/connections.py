@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -60,10 +59,13 @@ class Connections:
         self._bus = bus
         self._startup = Address(PUBLIC_WORKSPACE, startup_client)
 
-    async def serve(self, partition_heads: tuple[int, ...]) -> None:
-        """Answer all verbs. Leases concern one database each, named by the partition that they are sent to."""
+    async def serve(self) -> None:
+        """Answer all verbs."""
         verbs: dict[str, Callable[[Message], Awaitable[Any]]] = {
             "connect": self.connect,
+            "lease": self.lease,
+            "reannounce": self.reannounce,
+            "places": self.places,
             "disconnect": self.disconnect,
             "announce": self.announce,
             "resolve": self.resolve,
@@ -73,9 +75,6 @@ class Connections:
         }
         for verb, handler in verbs.items():
             await self._bus.serve(_ROLE, verb, handler)
-        for head in partition_heads:
-            await self._bus.serve(_ROLE, "lease", partial(self.lease, head), partitions=[head])
-            await self._bus.serve(_ROLE, "reannounce", partial(self.reannounce, head), partitions=[head])
 
     async def connect(self, message: Message) -> Message:
         """
@@ -117,26 +116,38 @@ class Connections:
             metrics.DISCONNECTS.labels("closed").inc()
         return {"removed": removed}
 
-    async def lease(self, head: int, message: Message) -> Message:
-        """Renew a gateway: ``{gateway, connections, load}``; ``known`` is False where its rows may be lost."""
+    async def places(self, message: Message) -> Message:
+        """Tell which partitions are together in one database: ``{} -> {databases: {name: [partition]}}``."""
+        return {"databases": self._stores.database.map.by_database()}
+
+    async def lease(self, message: Message) -> Message:
+        """
+        Renew a gateway in the database of a partition: ``{partition, gateway, connections, load}``.
+
+        ``known`` is False where its rows may be lost.
+
+        """
         known = await self._stores.gateways.renew(
             message["gateway"],
             connections=int(message.get("connections") or 0),
             load=message.get("load"),
-            shards=[self._stores.database.for_partition(head)],
+            shards=[self._stores.database.whole(message["partition"])],
         )
         return {"known": known}
 
-    async def reannounce(self, head: int, message: Message) -> Message:
+    async def reannounce(self, message: Message) -> Message:
         """
-        Take back the connections of a gateway: ``{gateway, clients: [{workspace, client_id, generation, user}]}``.
+        Take back connections of a gateway that are in the database of a partition.
+
+        ``{partition, gateway, clients: [{workspace, client_id, generation, user}]}``
 
         ``restored`` lists (workspace, client, generation) whose rows are back but whose services are not,
         ``superseded`` those that a newer connection replaced or whose workspace is gone; the others are intact.
 
         """
         outcome = await self._stores.clients.restore(message["gateway"], message["clients"])
-        await self._stores.gateways.announced(message["gateway"], shards=[self._stores.database.for_partition(head)])
+        shard = self._stores.database.whole(message["partition"])
+        await self._stores.gateways.announced(message["gateway"], shards=[shard])
         log.warning(
             "gateway_reannounced", gateway=message["gateway"], intact=outcome.intact, restored=len(outcome.restored),
             superseded=len(outcome.superseded),

@@ -177,7 +177,7 @@ class Lifetime:
             if full:
                 next_audit = loop.time() + AUDIT_INTERVAL_S
             with metrics.SWEEP_SECONDS.time():
-                for shard in self._stores.database.all():
+                for shard in self._stores.database.mine():
                     await self._sweep_safely(shard, full=full)
 
     async def _sweep_safely(self, shard: Shard, *, full: bool) -> None:
@@ -230,7 +230,7 @@ class Lifetime:
         """Refresh the gauges of registry rows."""
         kinds: Counter[str] = Counter()
         states: Counter[str] = Counter()
-        for shard in self._stores.database.all():
+        for shard in self._stores.database.mine():
             kinds.update(await count_rows(shard))
             states.update(await count_states(shard))
         for kind, rows in kinds.items():

@@ -11,6 +11,7 @@ from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import HyphaError
 from hypha_common.ids import MANAGER_ADDRESS
+from hypha_common.partition_keeper import PartitionKeeper, replica_name
 from hypha_common.rpc.host import RoleHost
 from hypha_common.service_process import Dependencies, keep_running, serve_replica, until_available
 from hypha_common.settings import Settings
@@ -23,7 +24,7 @@ from .events import Events
 from .lifetime import Lifetime
 from .manager.providers import Providers
 from .manager.service import create_manager
-from .migrate import SCHEMA
+from .migrate import SCHEMA, databases_of
 from .queues.service import TaskQueues
 from .registry.applications import Applications
 from .registry.resolver import Resolver
@@ -43,8 +44,10 @@ class WorkspaceService:
 
     def __init__(self, settings: Settings, *, on_fatal: Callable[[str], None]) -> None:
         self._settings = settings
-        self._database = Database.from_settings(settings, f"hypha-{_ROLE}")
         self.bus = Bus.from_settings(settings, _ROLE, on_fatal=on_fatal)
+        # Whose connection it is: they are ended where a replica does not hear that a partition is being moved.
+        self._database = Database.from_settings(settings, replica_name(_ROLE, self.bus.instance))
+        self._keeper = PartitionKeeper(self._database, self.bus)
         self._on_fatal = on_fatal
         self._dependencies = Dependencies(self.bus, self._database)
 
@@ -58,7 +61,8 @@ class WorkspaceService:
         stack.push_async_callback(self._database.close)
         await until_available(self.bus.connect, waits_for="bus")
         stack.push_async_callback(self.bus.close)
-        await until_available(lambda: SCHEMA.require(self._settings.workspace_databases), waits_for="database")
+        await until_available(lambda: SCHEMA.require(databases_of(self._settings)), waits_for="database")
+        await until_available(self._keeper.start, waits_for="database")
         settings, stores, events = self._settings, Stores.of(self._database, self._settings), Events(self.bus)
         lifetime = Lifetime(
             stores, events, self.bus, grace_s=settings.workspace_unload_grace_period,
@@ -66,7 +70,8 @@ class WorkspaceService:
         )  # fmt: skip
         host = RoleHost(
             self.bus, _ROLE, server_base_url=settings.public_base_url, drain_window_s=settings.drain_window,
-            missing=self.readiness,
+            missing=self.readiness, partitions=self.bus.partitions,
+            about=self._keeper.about,
         )  # fmt: skip
         providers, applications = Providers(host.peer), Applications(self.bus)
         resolver = Resolver(
@@ -91,14 +96,20 @@ class WorkspaceService:
         await host.start()
         self._dependencies.host = host
         stack.callback(queues.drain)  # before the host waits for the calls that run
-        works = (lifetime.run(), LoopWatch().run(), _keep_counting(lifetime), self._dependencies.watch())
+        works = (
+            self._keeper.run(),
+            lifetime.run(),
+            LoopWatch().run(),
+            _keep_counting(lifetime),
+            self._dependencies.watch(),
+        )
         keep_running(stack, works, self._on_fatal)
         # First when stopping: no new requests, while those that run still find everything they need.
         stack.push_async_callback(self.bus.stop_serving)
         connections = Connections(
             stores, resolver, lifetime, providers, self.bus, startup_client=settings.startup_client
         )
-        await connections.serve(settings.partition_heads())
+        await connections.serve()
         await self.bus.flush()
 
 

@@ -85,7 +85,7 @@ class Answers:
         """Fail a request that no process serves."""
         future = self._waiting.get(token)
         if future is not None and not future.done():
-            future.set_exception(NobodyServes(f"Nobody serves {subject}"))
+            future.set_exception(NobodyServes(_nobody(subject)))
 
     def refused(self, subject: str, error: HyphaError) -> None:
         """Fail what was asked at ``subject`` (in lower case): the bus did not take it."""
@@ -109,6 +109,13 @@ def question(message: Mapping[str, Any]) -> bytes:
     """Pack a request, with the trace it belongs to, if it belongs to any."""
     context = trace.current()
     return pack({**message, trace.KEY: context} if context else message)
+
+
+def _nobody(subject: str) -> str:
+    words = subject.split(".")
+    if words[:2] == ["hy", "r"] and len(words) == 5:  # hy.r.<role>.<partition>.<verb>
+        return f"No replica of role '{words[2]}' serves partition {words[3]}"
+    return f"Nobody serves {subject}"
 
 
 async def answer_verb(handler: VerbHandler, payload: bytes, subject: str) -> bytes:

@@ -38,6 +38,7 @@ _MAX_VIOLATIONS = 100  # subjects that are told of, each once a connection
 _CONNECT_DEADLINE_S = 8.0
 _WATCHDOG_INTERVAL_S = 5.0
 _WATCHDOG_STRIKES = 3
+_RANGED = frozenset({"apps", "artifacts", "workspace"})  # roles whose replicas may serve some partitions only
 
 
 class Bus:
@@ -63,6 +64,7 @@ class Bus:
         self.role = role
         self.instance = instance
         self.instance_bytes = instance.encode("ascii")
+        self.partitions: tuple[int, ...] | None = None  # that this process serves; None: all
         self.on_disconnected: list[Callable[[], None]] = []
         self.on_reconnected: list[Callable[[], None]] = []
         self._urls = list(urls)
@@ -86,7 +88,7 @@ class Bus:
     @classmethod
     def from_settings(cls, settings: Settings, role: str, *, on_fatal: Callable[[str], None]) -> Bus:
         """Return the bus of a new process of ``role``, under an instance id of its own."""
-        return cls(
+        bus = cls(
             urls=settings.nats_urls,
             role=role,
             instance=new_id(8),
@@ -95,6 +97,9 @@ class Bus:
             token=settings.nats_token or None,
             on_fatal=on_fatal,
         )
+        if role in _RANGED and len(settings.served_partitions) < PARTITIONS:
+            bus.partitions = tuple(sorted(settings.served_partitions))
+        return bus
 
     @property
     def is_connected(self) -> bool:
@@ -351,9 +356,9 @@ class Bus:
     async def serve(
         self, role: str, verb: str, handler: VerbHandler, *, partitions: Iterable[int] | None = None
     ) -> None:
-        """Answer a verb of a role in its queue group, for all partitions or only some."""
-        wanted = None if partitions is None else sorted(partitions)
-        if wanted is None or wanted == list(range(PARTITIONS)):
+        """Answer a verb of a role in its queue group, for all partitions of this process or only some."""
+        wanted = self.partitions if partitions is None else sorted(partitions)
+        if wanted is None or list(wanted) == list(range(PARTITIONS)):
             subjects = [role_verb(role, "*", verb)]
         else:
             subjects = [role_verb(role, p, verb) for p in wanted]

@@ -82,6 +82,7 @@ class RoleHost:
         drain_window_s: float = 5.0,
         announce_interval_s: float = ANNOUNCE_INTERVAL_S,
         missing: Callable[[], list[str]] = list,
+        about: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._bus = bus
         self._role = role
@@ -90,6 +91,7 @@ class RoleHost:
         self._drain_window_s = drain_window_s
         self._announce_interval_s = announce_interval_s
         self._missing = missing  # what this replica lacks to serve, in words
+        self._about = about  # what else it tells of itself: which partitions it serves, and where they are
         self._router = Router(role)
         self._undeliverable_prefix = no_responders_prefix(bus.instance)
         self._shared: list[Any] = []
@@ -149,7 +151,7 @@ class RoleHost:
         await self._bus.serve(self._role, "pin", self._pin, partitions=self._wanted)
         await self._bus.serve(self._role, "ready", self._ready, partitions=self._wanted)
         await self._bus.serve_subject(f"{ours}.ping", self._ping)
-        await answer_roll_call(self._bus, self._role, lambda: {"missing": self._missing()})
+        await answer_roll_call(self._bus, self._role, lambda: {"missing": self._missing(), **self._about()})
         await self._bus.flush()
         self._probing = asyncio.get_running_loop().create_task(probe(self._bus, self._owing, self._lost))
         for address in (self.address, self.root_address):
@@ -183,11 +185,11 @@ class RoleHost:
         """Offer this replica to a gateway, for all that one of its connections calls."""
         return {"instance": self._bus.instance}
 
-    async def _ready(self, message: dict[str, Any]) -> dict[str, str]:
+    async def _ready(self, message: dict[str, Any]) -> dict[str, Any]:
         """Tell a gateway that is asked for its readiness whether the role behind it can serve."""
         if missing := self._missing():
             raise Unavailable(", ".join(missing))
-        return {}
+        return dict(self._about())
 
     async def _ping(self, message: dict[str, Any]) -> dict[str, str]:
         """Show a gateway that waits for answers that this replica is alive."""

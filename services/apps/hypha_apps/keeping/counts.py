@@ -22,7 +22,7 @@ _EVERY_S = 10.0
 
 
 class Counts:
-    """Keeps the gauges true: of all databases, whichever replica is asked."""
+    """Keeps the gauges true: of all databases that this replica looks after."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,7 +39,7 @@ class Counts:
 
     async def count(self) -> None:
         totals = dict.fromkeys(map(str, Status), 0)
-        for shard in self._database.all():
+        for shard in self._database.mine():
             for row in await shard.fetch("SELECT status, count(*) AS number FROM app_sessions GROUP BY status"):
                 totals[row["status"]] += row["number"]
         for status, number in totals.items():

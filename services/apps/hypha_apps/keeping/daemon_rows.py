@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from hypha_common.errors import HyphaError
+
 if TYPE_CHECKING:
     from asyncpg import Record
     from asyncpg.pool import PoolConnectionProxy
@@ -12,6 +16,8 @@ if TYPE_CHECKING:
     from hypha_common.db import Database, Shard
 
 __all__ = ["NO_WORKER_S", "STEADY_S", "Daemon", "DaemonRows"]
+
+log = structlog.get_logger(__name__)
 
 STEADY_S = 60.0  # one that ran for so long has not failed to start
 NO_WORKER_S = 30.0  # events can be lost: look for a worker at least this often
@@ -118,7 +124,7 @@ class DaemonRows:
 
     async def worker_came(self, workspace: str | None) -> None:
         """Try at once what waits for a worker; None: in any workspace."""
-        shards = self._database.all() if workspace is None else [self._database.for_workspace(workspace)]
+        shards = self._database.mine() if workspace is None else [self._database.for_workspace(workspace)]
         for shard in shards:
             await shard.execute(_WORKER_CAME, workspace)
 
@@ -136,8 +142,11 @@ class DaemonRows:
 
     async def begin_anew(self, instance: str) -> None:
         """Where no other replica lives, this is a new beginning: whatever was stopped before is to run again."""
-        for shard in self._database.all():
-            await shard.execute(_BEGIN_ANEW, instance)
+        for shard in self._database.mine():
+            try:
+                await shard.execute(_BEGIN_ANEW, instance)
+            except HyphaError as error:  # its daemons go on as they were left
+                log.warning("daemons_not_begun_anew", database=shard.name, error=str(error))
 
     async def drop(self, daemon: Daemon) -> None:
         """Forget one that is no daemon any more."""
@@ -146,11 +155,11 @@ class DaemonRows:
     async def all(self, workspace: str | None = None) -> list[Record]:
         """Return the rows, with ``instances``: 0 or 1 for some."""
         shards = self._database.all() if workspace is None else [self._database.for_workspace(workspace)]
-        return [row for shard in shards for row in await shard.fetch(_ALL, workspace)]
+        return await self._database.gather(shards, _ALL, workspace)
 
     async def waiting(self) -> int:
         """Return how many should run and do not."""
-        return sum([await shard.fetchval(_WAITING) for shard in self._database.all()])
+        return sum([await shard.fetchval(_WAITING) for shard in self._database.mine()])
 
     def _of(self, daemon: Daemon) -> Shard:
         return self._database.for_workspace(daemon.workspace)

@@ -63,7 +63,7 @@ class Daemons:
                 group.create_task(self._steady.run())
                 while True:
                     await asyncio.sleep(_EVERY_S)
-                    for shard in self._core.database.all():
+                    for shard in self._core.database.mine():
                         # Most of the time there is nothing to do, which takes no lease to see.
                         if self._errands.free and await self._some_due(shard):
                             await self._rounds.once(shard)

@@ -38,9 +38,21 @@ class Replicas:
         self._background = Background()
 
     async def announce(self) -> None:
-        """Say that this replica lives, before it begins anything that would else count as left behind."""
-        for shard in self._core.database.all():
-            await self._upkeep.renew(shard, self._core.bus.instance)
+        """
+        Say that this replica lives, before it begins anything that would else count as left behind.
+
+        A database that is away begins nothing. Raises Unavailable where all are.
+
+        """
+        lost: list[HyphaError] = []
+        shards = self._core.database.all()
+        for shard in shards:
+            try:
+                await self._upkeep.renew(shard, self._core.bus.instance)
+            except HyphaError as error:
+                lost.append(error)
+        if len(lost) == len(shards):
+            raise lost[0]
 
     async def run(self) -> None:
         """Run for the life of the replica."""
@@ -59,7 +71,10 @@ class Replicas:
 
     async def _keep(self, shard: Shard, *, forget: bool) -> None:
         try:
+            # Everywhere: who is asked for an app may have to start it in a workspace of another replica's range.
             await self._upkeep.renew(shard, self._core.bus.instance)
+            if shard not in self._core.database.mine():
+                return
             for session in await self._upkeep.adopt(shard, self._core.bus.instance):
                 log.warning("session_adopted", session=session.id, status=str(session.status))
                 if session.status is Status.STARTING:

@@ -45,7 +45,7 @@ class Rounds:
         """Run for the life of the replica. What is away is tried again in the next round."""
         while True:
             await asyncio.sleep(self._every_s * random.uniform(0.8, 1.0))
-            for shard in self._database.all():
+            for shard in self._database.mine():
                 await self.once(shard)
 
     async def once(self, shard: Shard) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hypha_apps.session import Session
+from hypha_common.errors import HyphaError
 from hypha_common.ids import Address
 
 if TYPE_CHECKING:
@@ -62,11 +64,14 @@ class Upkeep:
     async def resign(self, instance: str) -> None:
         """Let others take over at once what this replica has begun."""
         for shard in self._database.all():
-            await shard.execute("DELETE FROM app_replicas WHERE instance = $1", instance)
+            with suppress(HyphaError):  # it expires by itself
+                await shard.execute("DELETE FROM app_replicas WHERE instance = $1", instance)
 
     async def adopt(self, shard: Shard, owner: str) -> list[Session]:
         """Take over what replicas that have died were starting or stopping, and what takes much too long."""
-        return [Session.of(row) for row in await shard.fetch(_ADOPT, owner, timedelta(seconds=_OVERDUE_S))]
+        async with shard.transaction() as connection:
+            rows = await connection.fetch(_ADOPT, owner, timedelta(seconds=_OVERDUE_S))
+        return [Session.of(row) for row in rows]
 
     async def forget(self, shard: Shard) -> None:
         """Remove what ended some minutes ago."""
@@ -81,25 +86,20 @@ class Upkeep:
         )
 
     async def running(self) -> list[Running]:
-        """Return who has to be connected for everything that starts or runs."""
+        """Return who has to be connected for everything that starts or runs, in the databases that answer."""
         return [
             Running(
                 Address(row["workspace"], row["client_id"]),
                 Address.parse(row["worker"]) if row["worker"] else None,
                 row["status"] == "running",
             )
-            for shard in self._database.all()
-            for row in await shard.fetch(_RUNNING)
+            for row in await self._database.gather_there(self._database.mine(), _RUNNING)
         ]
 
     async def untold(self) -> list[Session]:
         """Return what ended while its worker was away."""
-        rows = [
-            row
-            for shard in self._database.all()
-            for row in await shard.fetch("SELECT * FROM app_sessions WHERE untold")
-        ]
-        return [Session.of(row) for row in rows]
+        query = "SELECT * FROM app_sessions WHERE untold"
+        return [Session.of(row) for row in await self._database.gather_there(self._database.mine(), query)]
 
     async def told(self, session: Session) -> None:
         """Note that a worker knows that a session has ended."""

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 __all__ = ["WorkerLoads"]
 
 _SESSIONS = """
-    SELECT worker, count(*) AS sessions FROM app_sessions
-    WHERE worker = ANY($1::text[]) AND status IN ('starting', 'running') GROUP BY worker
+    SELECT worker, workspace, count(*) AS sessions FROM app_sessions
+    WHERE worker = ANY($1::text[]) AND status IN ('starting', 'running') GROUP BY worker, workspace
 """
 _MESSAGES = "SELECT client_id, load FROM app_sessions WHERE workspace = $1 AND client_id = ANY($2::text[])"
 
@@ -31,9 +31,10 @@ class WorkerLoads:
         """
         found = list(dict.fromkeys(workers))
         sessions: dict[str, int] = {}
-        for shard in self._database.all():
-            for row in await shard.fetch(_SESSIONS, [str(worker) for worker in found]):
-                sessions[row["worker"]] = sessions.get(row["worker"], 0) + row["sessions"]
+        names = [str(worker) for worker in found]
+        # A database that is away must not keep those of the others from starting apps.
+        for row in await self._database.gather_there(self._database.all(), _SESSIONS, names):
+            sessions[row["worker"]] = sessions.get(row["worker"], 0) + row["sessions"]
         messages: dict[str, float] = {}
         for workspace in {worker.workspace for worker in found}:
             clients = [worker.client for worker in found if worker.workspace == workspace]

@@ -52,7 +52,7 @@ class Sweep:
         period_s = self._core.settings.s3_cleanup_period
         while True:
             await asyncio.sleep(period_s * random.uniform(0.8, 1.0))
-            for shard in self._core.database.all():
+            for shard in self._core.database.mine():
                 await self._safely(shard)
 
     async def _safely(self, shard: Shard) -> None:

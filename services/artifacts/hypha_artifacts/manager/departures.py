@@ -7,6 +7,7 @@ import structlog
 
 from hypha_artifacts.reference import first_uuid_now
 from hypha_common.errors import BadRequest, HyphaError
+from hypha_common.placement import ranges
 from hypha_common.subjects import broadcast
 from hypha_common.wire import unpack
 
@@ -41,7 +42,9 @@ class Departures:
     async def listen(self) -> None:
         """Take note of deletions: every replica forgets the workspace, one of them drops what is in it."""
         await self._core.bus.subscribe(_DELETED, self._forget)
-        await self._core.bus.subscribe(_DELETED, self._take, queue="artifacts")
+        # One of those that serve the same partitions.
+        group = f"artifacts-{ranges(self._core.database.served)}"
+        await self._core.bus.subscribe(_DELETED, self._take, queue=group)
 
     async def run(self) -> None:
         """Drop until cancelled."""
@@ -70,7 +73,7 @@ class Departures:
 
     def _take(self, subject: str, reply: str, payload: bytes) -> None:
         workspace = _workspace_of(payload)
-        if workspace and not self._waiting.full():
+        if workspace and self._core.database.serves(workspace) and not self._waiting.full():
             self._waiting.put_nowait((workspace, first_uuid_now()))
 
 

@@ -64,7 +64,7 @@ class Expiry:
             except TimeoutError:
                 pass
             self._woken.clear()
-            for shard in self._core.database.all():
+            for shard in self._core.database.mine():
                 try:
                     await self.sweep(shard)
                 except HyphaError as error:
@@ -108,7 +108,9 @@ class Expiry:
 
     def _on_deleted(self, subject: str, reply: str, payload: bytes) -> None:
         workspace = unpack(payload).get("workspace")
-        if isinstance(workspace, str) and workspace and workspace_of(workspace) == workspace:
+        if not isinstance(workspace, str) or not workspace or workspace_of(workspace) != workspace:
+            return
+        if self._core.database.serves(workspace):
             task = asyncio.create_task(self._note(workspace))
             self._notes.add(task)
             task.add_done_callback(self._notes.discard)

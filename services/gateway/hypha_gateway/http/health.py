@@ -12,9 +12,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from hypha_common.errors import HyphaError, NobodyServes, Unavailable
-from hypha_common.ids import PUBLIC_WORKSPACE
-from hypha_common.subjects import partition_of, role_verb
+from hypha_common.errors import HyphaError, Unavailable
+from hypha_common.subjects import role_verb
+from hypha_gateway.coverage import look
 
 from .openapi import Answer, Operation, describes
 from .openapi.schemas import reference
@@ -28,7 +28,6 @@ PING_TIMEOUT_S = 2.0
 REMEMBERED_S = 1.0
 
 _STARTED = time.monotonic()
-_ROLES = {"store": ("workspace", partition_of(PUBLIC_WORKSPACE)), "auth": ("auth", 0)}  # role and partition to ask
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -72,13 +71,21 @@ async def check_gateway(state: GatewayState) -> dict[str, str]:
     absent = {"artifacts": "off" if state.settings.disable_s3 else "away", "apps": "off"}
     others = {role: asyncio.create_task(_other(state, role, word)) for role, word in absent.items()}
     try:
-        await asyncio.gather(*(_ask(state, name, *question) for name, question in _ROLES.items()))
+        store, _ = await asyncio.gather(_store(state), _auth(state))
     except HyphaError:
         for asked in others.values():
             asked.cancel()
         raise
     told = {role: await asked for role, asked in others.items()}
-    return {**dict.fromkeys(_ROLES, "ready"), "event_bus": "ready", "pubsub": "healthy", **told}
+    return {"store": store, "auth": "ready", "event_bus": "ready", "pubsub": "healthy", **told}
+
+
+async def _store(state: GatewayState) -> str:
+    """Return how it is with workspaces. Raises Unavailable where none can be served."""
+    coverage = await look(state.bus, "workspace", timeout=PING_TIMEOUT_S)
+    if coverage.none:
+        raise Unavailable(f"store: {coverage.reason}")
+    return str(coverage)
 
 
 async def _other(state: GatewayState, role: str, absent: str) -> str:
@@ -88,20 +95,15 @@ async def _other(state: GatewayState, role: str, absent: str) -> str:
     ``absent`` is the word where nobody is there.
 
     """
-    try:
-        await state.bus.request(role_verb(role, partition_of(PUBLIC_WORKSPACE), "ready"), {}, timeout=PING_TIMEOUT_S)
-    except NobodyServes:
-        return absent
-    except HyphaError as error:
-        return error.message
-    return "ready"
+    coverage = await look(state.bus, role, timeout=PING_TIMEOUT_S)
+    return absent if coverage.nobody else str(coverage)
 
 
-async def _ask(state: GatewayState, name: str, role: str, partition: int) -> None:
+async def _auth(state: GatewayState) -> None:
     try:
-        await state.bus.request(role_verb(role, partition, "ready"), {}, timeout=PING_TIMEOUT_S)
+        await state.bus.request(role_verb("auth", 0, "ready"), {}, timeout=PING_TIMEOUT_S)
     except HyphaError as error:
-        raise Unavailable(f"{name}: {error.message}") from None
+        raise Unavailable(f"auth: {error.message}") from None
 
 
 @describes(

@@ -113,7 +113,7 @@ class Clients:
     async def connected(self, workspace: str | None = None) -> list[ClientRow]:
         """Return the clients that gateways hold, of one workspace or of all; for operators."""
         shards = self._database.all() if workspace is None else [self._database.for_workspace(workspace)]
-        rows = [row for shard in shards for row in await shard.fetch(_CONNECTED, workspace)]
+        rows = await self._database.gather(shards, _CONNECTED, workspace)
         return [ClientRow.from_row(row) for row in rows]
 
     async def remove(self, workspace: str, client_id: str, generation: int, *, grace_s: float) -> bool:

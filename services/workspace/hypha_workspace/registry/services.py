@@ -240,8 +240,8 @@ class Services:
         return [unpack(info) for info in await self._stored(shard, where)]
 
     async def _stored(self, shard: Shard, where: Conditions) -> list[bytes]:
-        query = f"SELECT s.info FROM services s WHERE {where} ORDER BY s.seq LIMIT {MAX_LISTED + 1}"  # noqa: S608
-        rows = await shard.fetch(query, *where.values)
+        query = f"SELECT s.info, s.workspace FROM services s WHERE {where} ORDER BY s.seq LIMIT {MAX_LISTED + 1}"  # noqa: S608
+        rows = await self._database.gather([shard], query, *where.values)
         if len(rows) > MAX_LISTED:
             raise QuotaExceeded(f"More than {MAX_LISTED} services match; ask for fewer")
         return [row[0] for row in rows]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 
-from hypha_common.db import Database
+from hypha_common.db import Database, Shard
 from hypha_common.errors import BadRequest, Conflict, NotFound
 from hypha_common.ids import personal_workspace
 from hypha_common.principal import Permission, Principal
@@ -148,18 +149,33 @@ class Workspaces:
             readable.append(personal_workspace(principal.id))
             values += [readable, names]
             conditions.append(f"(w.id = ANY(${len(values) - 1}::text[]) OR w.owners && ${len(values)}::text[])")
-        where = " AND ".join(conditions) or "true"
-        query = f"SELECT {_COLUMNS} FROM workspaces w WHERE {where} ORDER BY w.id LIMIT {offset + limit:d}"  # noqa: S608
-        found: list[Workspace] = []
-        for shard in self._database.all():
-            found += [Workspace.from_row(row) for row in await shard.fetch(query, *values)]
+        where = " AND ".join([*conditions, f"w.id > ${len(values) + 1}"])
+        query = (
+            f"SELECT {_COLUMNS}, w.id AS workspace FROM workspaces w WHERE {where}"  # noqa: S608 constants
+            f" ORDER BY w.id LIMIT {offset + limit:d}"
+        )
+        parts = await asyncio.gather(
+            *(self._first(shard, query, values, offset + limit) for shard in self._database.all())
+        )
+        found = [Workspace.from_row(row) for rows in parts for row in rows]
         return sorted(found, key=lambda workspace: workspace.id)[offset : offset + limit]
+
+    async def _first(self, shard: Shard, query: str, values: list[Any], wanted: int) -> list[Any]:
+        """Return the first rows of a database that count: some that it has may be owned by another one."""
+        found: list[Any] = []
+        after = ""
+        while wanted:
+            rows = await shard.fetch(query, *values, after)
+            found += [row for row in rows if self._database.owns(shard, row["id"])]
+            if len(rows) < wanted or len(found) >= wanted:
+                break
+            after = rows[-1]["id"]
+        return found
 
     async def count_owned(self, user_id: str) -> int:
         """Return how many workspaces name this user among their owners, over all databases."""
-        query = "SELECT count(*) FROM workspaces WHERE owners @> ARRAY[$1::text] AND NOT system"
-        counts = [await shard.fetchval(query, user_id) for shard in self._database.all()]
-        return sum(counts)
+        query = "SELECT id AS workspace FROM workspaces WHERE owners @> ARRAY[$1::text] AND NOT system"
+        return len(await self._database.gather(self._database.all(), query, user_id))
 
     async def unload(self, workspace: str) -> list[ClientRow] | None:
         """Forget who is in a workspace; one that is not persistent is deleted. Returns what :meth:`delete` does."""

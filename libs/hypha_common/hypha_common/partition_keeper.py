@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from .errors import HyphaError
+from .partition_map import read_places
+from .placement import ranges
+from .subjects import broadcast
+
+if TYPE_CHECKING:
+    from .bus import Bus
+    from .db import Database
+
+__all__ = ["MOVED", "PartitionKeeper", "replica_name"]
+
+log = structlog.get_logger(__name__)
+
+MOVED = broadcast("partitions")  # the map has changed: read it again
+_LOOK_INTERVAL_S = 5.0  # the word may be lost
+
+
+def replica_name(role: str, instance: str) -> str:
+    """Return what PostgreSQL knows the connections of a replica by."""
+    return f"hypha-{role} {instance}"
+
+
+class PartitionKeeper:
+    """
+    Keeps a process's map of partitions up to date, and tells which word it lives by.
+
+    :attr:`epoch` is said only when nothing runs here any more that the map of that epoch forbids.
+
+    """
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        self._database = database
+        self._bus = bus
+        self._wake = asyncio.Event()
+        self.epoch = 0
+
+    async def start(self) -> None:
+        """Read the map and listen for changes. Raises Unavailable where the home database is away."""
+        await self.look()
+        await self._bus.subscribe(MOVED, lambda subject, reply, payload: self._wake.set())
+
+    async def run(self) -> None:
+        """Run for the life of the process."""
+        while True:
+            try:
+                async with asyncio.timeout(_LOOK_INTERVAL_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                await self.look()
+            except HyphaError as error:
+                log.info("partitions_not_read", error=str(error))
+
+    async def look(self) -> None:
+        """Read the map once and live by it."""
+        places = await read_places(self._database.home)
+        current = self._database.map
+        if places != list(current.places.values()):
+            self._database.apply(current.with_places(places))
+            log.info("partitions_changed", epoch=self._database.map.epoch)
+        epoch = self._database.map.epoch
+        if epoch != self.epoch:
+            await self._database.settled()
+            self.epoch = epoch
+
+    def about(self) -> dict[str, Any]:
+        """Return what the roll call says of this process."""
+        return {
+            "serves": ranges(self._database.served),
+            "epoch": self.epoch,
+            "databases": self._database.configuration,
+            "away": ranges(self._database.unreachable),
+        }
