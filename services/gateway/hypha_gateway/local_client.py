@@ -198,9 +198,9 @@ class LocalClient:
         for frame, to, method, session in self._held.pop((partition, role)).frames:
             try:
                 self._roles.send(self._caller(partition), role, to=str(to), method=method, session=session, frame=frame)
-            except HyphaError:
+            except HyphaError as error:
                 if session is not None:
-                    self.peer.undeliverable(to, session)
+                    self.peer.unsent(session, error)
 
     def _caller(self, partition: int) -> _Caller:
         if partition not in self._callers:

@@ -180,6 +180,12 @@ class Outbox:
         if call is not None:
             call.reject(PeerNotFound(peer_lost(call.to)))
 
+    def unsent(self, session: str, error: HyphaError) -> None:
+        """Fail the call of ``session``, which was never sent, with the reason why."""
+        call = self.calls.get(session)
+        if call is not None:
+            call.reject(error)
+
     def prolong(self, session: str, caller: str) -> bool:
         """Take a sign of life for a session of ours from its other end; False where there is no such session."""
         call = self.calls.get(session)

@@ -195,6 +195,10 @@ class RpcPeer:
         """Whoever had the call of ``session`` is gone, and will not answer it: it fails at once."""
         self._outbox.lost(session)
 
+    def unsent(self, session: str, error: HyphaError) -> None:
+        """The call of ``session`` could not be sent after all: it fails at once, with the reason why."""
+        self._outbox.unsent(session, error)
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until the calls that run have ended and their answers are sent, at most ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
