@@ -22,6 +22,7 @@ from hypha_common.settings import Settings
 from tests.apps.kept_cluster import until
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.app_worker import app_worker, create_app
+from tests.fixtures.nats import nats_passwords
 from tests.fixtures.postgres import PostgresServer, postgres
 from tests.fixtures.two_databases import Halves, user_in
 
@@ -36,7 +37,7 @@ async def replica(cluster: RunningCluster, role: str, partitions: str) -> AsyncI
     told = Settings.load(cluster_file.read(cluster.data_dir), environ={})
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("HYPHA_")},
-        **told.environment(),
+        **told.replace(nats_user=role, nats_password=nats_passwords(cluster.data_dir)[role]).environment(),
         "HYPHA_SERVE_PARTITIONS": partitions,
         "HYPHA_LOG_LEVEL": "INFO",
     }

@@ -22,7 +22,7 @@ USERS = (*ROLES, OPERATOR)
 _REQUESTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "gateway": {
         "auth": ("pin", "ready", "authenticate", "policy", "revoked", "audit", "oauth_endpoints", "oauth_token"),
-        "workspace": ("pin", "ready", "connect", "disconnect", "info", "lease", "reannounce", "resolve"),
+        "workspace": ("pin", "ready", "connect", "disconnect", "info", "lease", "places", "reannounce", "resolve"),
         "artifacts": ("pin", "ready", "http", "stored"),
         "apps": ("pin", "ready", "activity", "ensure"),
     },
@@ -59,6 +59,7 @@ _TOPICS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "app_activity_asked": (("apps",), ("gateway",)),
     "app_session": (("apps",), ("apps",)),
     "login": (("auth",), ("auth",)),
+    "partitions": (("workspace", OPERATOR), ("gateway", "workspace", "artifacts", "apps")),
     "pushed": (("workspace",), ("workspace",)),
     "roll-call": (("workspace", OPERATOR), ROLES),
     "security": (("auth", OPERATOR), ("gateway", "auth")),
