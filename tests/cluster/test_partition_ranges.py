@@ -119,7 +119,7 @@ async def _work(server: Any, hub: RunningCluster, http: httpx.AsyncClient) -> No
     """Use every service, in small calls and in large ones."""
     artifacts = await server.get_service("public/artifact-manager")
     await artifacts.create(alias="a", manifest={"name": "a"}, config={"permissions": {"*": "r"}})
-    big = {"name": "b", "text": "x" * 1_500_000}  # in chunks, all of which belong to one replica
+    big = {"name": "b", "text": "x" * 900_000}  # in chunks, all of which belong to one replica
     await artifacts.create(alias="b", manifest=big)
     assert (await artifacts.read("b")).manifest == big
     for number in range(20):
