@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,6 @@ class Replica:
 
     service: Service
     name: str
-    names: tuple[str, ...] = field(default=())
 
 
 def read_services(environ: Mapping[str, str], *, profiles: Iterable[str] = (), secrets: Path) -> dict[str, Service]:

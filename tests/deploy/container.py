@@ -28,8 +28,8 @@ def why_not() -> str:
     """Return why there can be no containers here; nothing: there can."""
     if os.geteuid():
         return "namespaces and mounts need root"
-    if missing := [name for name in ("ip", "nsenter", "setpriv", "unshare") if shutil.which(name) is None]:
-        return f"{', '.join(missing)} of iproute2 and util-linux are needed"
+    if missing := [name for name in ("ip", "nsenter", "setpriv", "unshare", "wget") if shutil.which(name) is None]:
+        return f"{', '.join(missing)} of iproute2, util-linux and wget are needed"
     script = (
         "mount -t tmpfs t /mnt && cd /mnt && mkdir a b c && mount -t overlay o -o lowerdir=/,upperdir=a,workdir=b c"
     )
