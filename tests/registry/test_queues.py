@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from hypha_common.db import Database
-from hypha_common.errors import NotFound, PayloadTooLarge, QuotaExceeded
+from hypha_common.errors import NotFound, PayloadTooLarge, QuotaExceeded, Unavailable
 from hypha_workspace.queues import repository
 from hypha_workspace.queues.repository import forget_empty
 from hypha_workspace.stores import Stores
@@ -64,8 +64,9 @@ async def test_many_at_once_lose_nothing_and_take_nothing_twice(stores: Stores, 
 async def test_only_a_connection_that_lasts_takes(stores: Stores) -> None:
     admitted = await join(stores, user(), "c1")
     await stores.queues.push(WS, "q", b"1")
-    assert await stores.queues.take(WS, "q", client_id="c1", generation=admitted.generation + 1) is None
-    assert await stores.queues.take(WS, "q", client_id="c2", generation=admitted.generation) is None
+    for client, generation in (("c1", admitted.generation + 1), ("c2", admitted.generation)):
+        with pytest.raises(Unavailable, match="not in the registry"):  # "nothing there" would be wrong
+            await stores.queues.take(WS, "q", client_id=client, generation=generation)
     assert await stores.queues.take(WS, "q", client_id="c1", generation=admitted.generation) is not None
 
 

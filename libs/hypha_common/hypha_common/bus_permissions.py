@@ -44,7 +44,10 @@ _REQUESTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 # What is asked of, or told to, one gateway (hy.g.<gateway>.<verb>).
 _GATEWAY_VERBS: Mapping[str, tuple[str, ...]] = {
     "gateway": ("receipt",),
-    "workspace": ("awaits", "connections", "kick", "subscribe", "unsubscribe"),
+    "auth": ("returned",),
+    "workspace": ("awaits", "connections", "kick", "returned", "subscribe", "unsubscribe"),
+    "artifacts": ("returned",),
+    "apps": ("returned",),
     OPERATOR: ("connections", "drain", "kick"),
 }
 

@@ -169,6 +169,12 @@ class NotPermitted(Unavailable):
     """The bus does not let this process in, or not do what it tried: its user is another role's, or nobody's."""
 
 
+class NotBegun(Unavailable):
+    """Whoever had a request has not begun it and will not: it stood still, and the asker may have given up since."""
+
+    code = "not_begun"
+
+
 class DeadlineExceeded(HyphaError):
     """No answer in time. Whether the call was executed is not known."""
 
@@ -193,6 +199,7 @@ _BY_CODE: dict[str, type[HyphaError]] = {
         NotSupported,
         PeerNotFound,
         Unavailable,
+        NotBegun,
         DeadlineExceeded,
     )
 }

@@ -32,6 +32,8 @@ _KEPT_BYTES = 64 * 1024  # frames up to this size are kept until answered, so th
 _WATCH_INTERVAL_S = 0.4
 _PING_TIMEOUT_S = 0.8
 _STRIKES = 2
+_PIN_TIMEOUT_S = 0.5
+_PIN_ATTEMPTS = 4
 
 
 class RoleCalls:
@@ -115,11 +117,16 @@ class RoleCalls:
         """Forget the calls of a caller that is gone."""
         self._calls.forget(caller.number)
 
-    def undeliverable(self, tail: str) -> None:
-        """The bus says that a call's replica does not listen any more: give the call to another one."""
+    def undeliverable(self, tail: str, *, instance: str = "") -> None:
+        """
+        The replica that a call went to does not listen any more, or has returned it: give it to another one.
+
+        A call that ``instance`` returns is forgotten if it has failed since.
+
+        """
         number, _, token = tail.partition(".")
         call = self._calls.get(int(number), decode_token(token))
-        if call is None:
+        if call is None or (instance and call.instance != instance):
             return
         if call.caller.pins.get(call.role) == call.instance:
             del call.caller.pins[call.role]
@@ -186,7 +193,8 @@ class RoleCalls:
 
     async def _pin(self, caller: RoleCaller, role: str) -> str:
         subject = role_verb(role, caller.partition, "pin")
-        answer = await self._bus.request(subject, {}, timeout=1.0)
+        # One that stands still is in the queue group as well, and does not answer.
+        answer = await self._bus.request(subject, {}, timeout=_PIN_TIMEOUT_S, attempts=_PIN_ATTEMPTS)
         return str(answer["instance"])
 
     async def _resend(self, call: OwedCall) -> None:

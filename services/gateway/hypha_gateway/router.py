@@ -85,6 +85,7 @@ class Router:
 
     async def start(self) -> None:
         await self._bus.subscribe(gateway_verb(self._bus.instance, "receipt"), self._on_receipt)
+        await self._bus.subscribe(gateway_verb(self._bus.instance, "returned"), self._on_returned)
 
     def route(self, connection: Connection, data: bytes) -> Gate | None:
         """Send one frame of a client on its way; return a gate to wait at before its next one."""
@@ -271,6 +272,12 @@ class Router:
     def _on_receipt(self, subject: str, reply: str, payload: bytes) -> None:
         target, size = unpack(payload)
         self._windows.receipt(target, size)
+
+    def _on_returned(self, subject: str, reply: str, payload: bytes) -> None:
+        tail, instance = unpack(payload)
+        kind, _, rest = tail.partition(".")
+        if kind == "r":
+            self._roles.undeliverable(rest, instance=instance)
 
     def _congested(self) -> Gate | None:
         """Return the gate of the bus connection while it takes less than it is given."""

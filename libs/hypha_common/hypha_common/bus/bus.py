@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from nats.errors import FlushTimeoutError
 
 from hypha_common import envelope, trace
-from hypha_common.errors import DeadlineExceeded, HyphaError, NotPermitted, PayloadTooLarge, Unavailable
+from hypha_common.errors import DeadlineExceeded, HyphaError, NotBegun, NotPermitted, PayloadTooLarge, Unavailable
 from hypha_common.ids import new_id
 from hypha_common.settings import Settings
 from hypha_common.subjects import PARTITIONS, answers, no_responders_prefix, role_verb
@@ -23,6 +23,7 @@ from . import metrics
 from .answers import Answers, VerbHandler, answer_verb, question
 from .client import DirectClient, Handler, Subscription
 from .reassembly import Reassembly
+from .standstill import Standstill
 
 __all__ = ["Bus"]
 
@@ -37,6 +38,8 @@ _PREPOSITIONS = {"publish": "publish on", "subscribe": "subscribe to"}
 _MAX_VIOLATIONS = 100  # subjects that are told of, each once a connection
 _CONNECT_DEADLINE_S = 8.0
 _WATCHDOG_INTERVAL_S = 5.0
+_NOT_BEGUN_ATTEMPTS = 10
+_NOT_BEGUN_PAUSE_S = 0.05
 _WATCHDOG_STRIKES = 3
 _RANGED = frozenset({"apps", "artifacts", "workspace"})  # roles whose replicas may serve some partitions only
 
@@ -80,6 +83,8 @@ class Bus:
         self._verbs: set[asyncio.Task[None]] = set()
         self._served: list[Subscription] = []
         self._watchdog: asyncio.Task[None] | None = None
+        self._standstill = Standstill(self._caught_up)
+        self._ticking: asyncio.Task[None] | None = None
         self._on_undeliverable: Callable[[str, str], None] | None = None
         self._closing = False
         self._messages = 0
@@ -166,6 +171,7 @@ class Bus:
         metrics.CONNECTED.set(1)
         metrics.BUSES.add(self)
         self._watchdog = asyncio.create_task(self._watch())
+        self._ticking = asyncio.create_task(self._standstill.watch())
 
     async def _open(self, timeout: float) -> None:
         self._opening = True
@@ -212,13 +218,19 @@ class Bus:
             f"{prefix}.>", "", _ignore, lambda subject, target, payload: self._undeliverable(subject[start:], target)
         )
 
+    @property
+    def is_late(self) -> bool:
+        """True while what is read may have been sent before or while this process stood still."""
+        return not self._standstill.over()
+
     async def close(self) -> None:
         """Stop serving, let running requests finish, send what is queued, disconnect."""
         self._closing = True
         metrics.BUSES.discard(self)
         await self.stop_serving()
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        for task in (self._watchdog, self._ticking):
+            if task is not None:
+                task.cancel()
         if self._verbs:
             await asyncio.wait(list(self._verbs), timeout=5)
         for task in list(self._verbs):
@@ -311,8 +323,16 @@ class Bus:
         with trace.call(subject, trace.CLIENT, trace.BUS):
             for _ in range(attempts - 1):
                 with suppress(DeadlineExceeded):
-                    return await self.ask(subject, question(message), timeout=timeout)
-            return await self.ask(subject, question(message), timeout=timeout)
+                    return await self._ask_until_begun(subject, message, timeout)
+            return await self._ask_until_begun(subject, message, timeout)
+
+    async def _ask_until_begun(self, subject: str, message: Mapping[str, Any], timeout: float) -> Any:
+        for _ in range(_NOT_BEGUN_ATTEMPTS - 1):
+            try:
+                return await self.ask(subject, question(message), timeout=timeout)
+            except NotBegun:
+                await asyncio.sleep(_NOT_BEGUN_PAUSE_S)
+        return await self.ask(subject, question(message), timeout=timeout)
 
     async def ask(self, subject: str, *payload: bytes | memoryview, timeout: float) -> Any:
         """
@@ -377,6 +397,9 @@ class Bus:
         def on_request(subject: str, reply: str, payload: bytes) -> None:
             if len(self._verbs) >= _MAX_RUNNING_VERBS:
                 self._reply(reply, pack([1, Unavailable("Overloaded, please retry").to_wire()]))
+                return
+            if queue and self.is_late:
+                self._reply(reply, pack([1, NotBegun("The replica stood still, please retry").to_wire()]))
                 return
             task = asyncio.create_task(self._run_verb(handler, subject, reply, payload))
             self._verbs.add(task)
@@ -452,6 +475,11 @@ class Bus:
         self._connected = False
         if not self._closing:
             self._on_fatal("the bus connection closed for good")
+
+    async def _caught_up(self) -> None:
+        """Return when everything has been read that the server had for us when this was called."""
+        with suppress(Unavailable, DeadlineExceeded):  # then nothing of it comes any more, or slowly
+            await self.flush()
 
     async def _watch(self) -> None:
         """Notice a connection that looks alive but no longer reads."""

@@ -20,6 +20,7 @@ RECONNECTS = Counter("nats_reconnects", "Times the bus connection was re-establi
 ERRORS = Counter("nats_errors", "Errors that the bus client reported", ["kind"])
 SLOW_CONSUMER = Counter("nats_slow_consumer", "Times the bus said that this process reads too slowly")
 REFUSED = Counter("bus_publish_refused", "Publishes refused because the bus was away")
+STANDSTILLS = Counter("standstills", "Times this process stood still, and returned what it found afterwards")
 FRAGMENTS_DROPPED = Gauge("bus_fragments_dropped", "Unfinished fragmented messages given up")
 VIOLATIONS = Counter("bus_permission_violations", "What the bus did not let this process do", ["kind"])
 ROUND_TRIP = Histogram("bus_round_trip_seconds", "Time until the bus had seen what was sent before", buckets=SECONDS)

@@ -16,13 +16,14 @@ from hypha_common.subjects import (
     colleague,
     decode_token,
     encode_token,
+    gateway_verb,
     no_responders_prefix,
     partition_of,
     pinned,
     role_verb,
     sender_role,
 )
-from hypha_common.wire import split_frame
+from hypha_common.wire import pack, split_frame
 
 from .peer import RpcPeer
 from .probing import Owing, probe
@@ -50,6 +51,9 @@ class Bus(Protocol):
 
     @property
     def is_connected(self) -> bool: ...
+
+    @property
+    def is_late(self) -> bool: ...
 
     def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None: ...
     async def request(self, subject: str, message: Mapping[str, Any], *, timeout: float = 5.0) -> Any: ...
@@ -203,6 +207,11 @@ class RoleHost:
             if envelope.kind is Kind.PROBE:
                 return  # that somebody listens here is the answer; replicas do not come back
             gateway = envelope.source if envelope.kind is Kind.CALL else ""
+            if gateway and reply and self._bus.is_late:
+                # Its caller may have been told that we are gone: its gateway knows, and gives it to another replica.
+                tail = reply.removeprefix(f"{no_responders_prefix(gateway)}.")
+                self._bus.publish(gateway_verb(gateway, "returned"), pack([tail, self._bus.instance]))
+                return
             self.peer.receive(envelope.body, gateway=gateway, generation=envelope.generation)
         except HyphaError as error:
             log.warning("rpc_envelope_refused", subject=subject, error=str(error))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from hypha_common.db import Database, Shard
-from hypha_common.errors import NotFound, PayloadTooLarge, QuotaExceeded
+from hypha_common.errors import NotFound, PayloadTooLarge, QuotaExceeded, Unavailable
 
 __all__ = ["Key", "Queues", "Taken", "forget_empty"]
 
@@ -53,7 +53,10 @@ WITH taken AS (
     UPDATE queues q SET length = q.length - 1, bytes = q.bytes - octet_length(t.task) FROM taken t
     WHERE q.workspace = $1 AND q.name = $2
 )
-SELECT id, task FROM taken
+SELECT t.id, t.task, $4::bigint IS NULL OR EXISTS (
+    SELECT FROM clients WHERE workspace = $1 AND client_id = $3 AND generation = $4
+) AS there
+FROM (SELECT) AS one LEFT JOIN taken t ON true
 """
 _PUT_BACK = """
 WITH counted AS (
@@ -116,9 +119,17 @@ class Queues:
     async def take(
         self, workspace: str, name: str, *, client_id: str = "", generation: int | None = None
     ) -> Taken | None:
-        """Remove the oldest task that nobody else is taking; with ``generation`` only while that connection lasts."""
+        """
+        Remove the oldest task that nobody else is taking; with ``generation`` only while that connection lasts.
+
+        Raises Unavailable where the registry does not know that connection, as for seconds after a crash of PostgreSQL.
+
+        """
         row = await self._database.for_workspace(workspace).fetchrow(_TAKE, workspace, name, client_id, generation)
-        return None if row is None else Taken(row["id"], row["task"])
+        assert row is not None  # `one` is one
+        if not row["there"]:
+            raise Unavailable("This connection is not in the registry, please retry")
+        return None if row["id"] is None else Taken(row["id"], row["task"])
 
     async def put_back(self, workspace: str, name: str, taken: Taken) -> None:
         """Undo :meth:`take`; nothing where the workspace is gone."""
