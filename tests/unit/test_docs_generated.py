@@ -76,6 +76,7 @@ def test_metrics_are_told_by_the_processes_that_have_them(part: Callable[..., st
 def test_errors_and_subjects_are_told(part: Callable[..., str]) -> None:
     assert "| `not_found` | 404 | `KeyError` |" in part("errors")
     assert "| `hy.f.46.ws-user-ada.laptop` |" in part("subjects")
+    assert "| `gateway` | publish |" in part("permissions")
 
 
 def test_a_part_that_finds_nothing_or_is_unknown_fails_the_build(

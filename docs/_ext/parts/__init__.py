@@ -10,7 +10,7 @@ from .metrics import metrics
 from .routes import routes, schemas
 from .services import service, services
 from .settings import settings
-from .subjects import subjects
+from .subjects import permissions, subjects
 
 __all__ = ["PARTS"]
 
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "command-lines": command_lines,
     "errors": errors,
     "metrics": metrics,
+    "permissions": permissions,
     "routes": routes,
     "schemas": schemas,
     "service": service,

@@ -3,10 +3,11 @@ from __future__ import annotations
 import inspect
 
 from hypha_common import subjects as module
+from hypha_common.bus_permissions import USERS, permissions_of
 
 from .markdown import cell, code, prose, table
 
-__all__ = ["subjects"]
+__all__ = ["permissions", "subjects"]
 
 # What stands for each parameter in the examples.
 _EXAMPLES = {
@@ -34,3 +35,13 @@ def subjects() -> str:
             if isinstance(subject, str) and subject.startswith("hy."):
                 rows.append((code(subject), cell(prose(inspect.getdoc(function) or "")), code(name)))
     return table(["for example", "carries", "made by"], rows)
+
+
+def permissions() -> str:
+    """What each user at NATS may publish and hear; everything else is refused."""
+    rows = [
+        (code(user), kind, "<br>".join(map(code, allowed)))
+        for user in USERS
+        for kind, allowed in (("publish", permissions_of(user).publish), ("subscribe", permissions_of(user).subscribe))
+    ]
+    return table(["user", "may", "subjects"], rows)
