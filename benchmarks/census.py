@@ -74,8 +74,7 @@ def _told(text: str) -> Iterable[tuple[str, float]]:
 def _seen(pid: int) -> list[tuple[str, float]]:
     """What the system says of a process; memory in KiB."""
     process = psutil.Process(pid)
-    memory = process.memory_full_info()
-    return [("files", process.num_fds()), ("rss", memory.rss / 1024), ("pss", memory.pss / 1024)]
+    return [("files", process.num_fds()), ("rss", process.memory_info().rss / 1024)]
 
 
 def _bus(data_dir: Path) -> Census:
