@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import pytest
+
 from benchmarks.census import take_census
 from benchmarks.cycles import Cycles, grown, settled
 from tests.cluster.running_cluster import RunningCluster
@@ -24,6 +26,7 @@ async def test_idle_http_connections_end_with_their_clients(cluster: RunningClus
     assert _counts(grown(before, after, memory=False)) == {}
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_of_clients(start_cluster: Callable[..., RunningCluster]) -> None:
     """Tasks, subscriptions, files, tables and rows are as they were."""
     cluster = start_cluster("--gateways=2", environ={"HYPHA_WORKSPACE_UNLOAD_GRACE_PERIOD": "1"})
