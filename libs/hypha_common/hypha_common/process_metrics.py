@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from .readings import Readings, gauge
 from .version import __version__
 
-__all__ = ["LoopWatch"]
+__all__ = ["LoopWatch", "loop_lag_s"]
 
 _PERIOD_S = 0.25
 _SHOWN = 4  # periods that the gauge looks back
@@ -37,21 +37,37 @@ class LoopWatch:
     """
     Measures how late the event loop runs while its task runs: ``lag_s``, a gauge and a histogram.
 
+    The last one that began to run is what :func:`loop_lag_s` goes by.
+
     """
+
+    last: LoopWatch | None = None
 
     def __init__(self) -> None:
         self.lag_s = 0.0
         self._latest: deque[float] = deque(maxlen=_SHOWN)
+        self._due = float("inf")
 
     async def run(self) -> None:
+        LoopWatch.last = self
         while True:
-            due = time.monotonic() + _PERIOD_S
+            self._due = time.monotonic() + _PERIOD_S
             await asyncio.sleep(_PERIOD_S)
-            late_s = max(0.0, time.monotonic() - due)
+            late_s = max(0.0, time.monotonic() - self._due)
             LOOP_DELAY.observe(late_s)
             self._latest.append(late_s)
             self.lag_s = max(self._latest)
             LOOP_LAG.set(self.lag_s)
+
+    @property
+    def lag_now_s(self) -> float:
+        """How late the loop was of late, or is: its timer may be overdue."""
+        return max(self.lag_s, time.monotonic() - self._due)
+
+
+def loop_lag_s() -> float:
+    """Return how late the event loop of this process is, in seconds; 0 before anything has measured it."""
+    return 0.0 if LoopWatch.last is None else LoopWatch.last.lag_now_s
 
 
 def _tasks(_: list[object]) -> Iterable[Metric]:

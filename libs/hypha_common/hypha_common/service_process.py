@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _RETRY_S = 0.5
 _LOOK_INTERVAL_S = 2.0
+_PATIENCE_S = 2.0  # less than an answer may take, for what hangs is not there
 
 
 class Replica(Protocol):
@@ -57,9 +58,12 @@ class Dependencies:
             missing = []
             for dependency in self._others:
                 try:
-                    await dependency.ping()
+                    async with asyncio.timeout(_PATIENCE_S):
+                        await dependency.ping()
                 except HyphaError as error:
                     missing.append(str(error))
+                except TimeoutError:
+                    missing.append(f"The {type(dependency).__name__.lower()} does not answer")
             self._missing = missing
             await asyncio.sleep(_LOOK_INTERVAL_S)
 
@@ -81,8 +85,9 @@ async def serve_replica(
         stop.set()
 
     service = make(on_fatal)
-    status = await serve_status(settings, service.readiness)
-    async with recording(settings, service.bus.role, service.bus.instance), AsyncExitStack() as stack:
+    bus = service.bus
+    status = await serve_status(settings, service.readiness, role=bus.role, instance=bus.instance)
+    async with recording(settings, bus.role, bus.instance), AsyncExitStack() as stack:
         if status is not None:
             stack.callback(status.close)
         starting = asyncio.create_task(service.start(stack))

@@ -12,8 +12,10 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from . import faults, trace
+from .health import BUS_AWAY, diagnosis, liveness
 from .process_metrics import LoopWatch
 from .redaction import keep_secrets_out, without_secrets
+from .version import __version__
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
@@ -114,26 +116,34 @@ def metrics_text() -> bytes:
 
 class StatusPage:
     """
-    ``/metrics``, ``/health/liveness`` and ``/health/readiness`` for a role that has no HTTP of its own.
+    ``/metrics``, ``/health``, ``/health/liveness`` and ``/health/readiness`` for a role that has no HTTP of its own.
 
-    Liveness is answering at all; readiness is ``readiness()`` finding nothing missing.
+    Ready is where ``readiness()`` finds nothing missing; for the others see :mod:`hypha_common.health`.
 
     """
 
-    def __init__(self, readiness: Readiness) -> None:
+    def __init__(self, readiness: Readiness, *, role: str, instance: str) -> None:
         self._readiness = readiness
+        self._role = role
+        self._instance = instance
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Return status, content type and body."""
         if path == "/metrics":
             return 200, METRICS_TYPE, metrics_text()
         if path == "/health/liveness":
-            return 200, "application/json", b'{"status":"OK"}'
+            return _json(*liveness())
+        missing = self._readiness()
         if path == "/health/readiness":
-            missing = self._readiness()
-            body = b'{"status":"OK"}' if not missing else _down(missing)
-            return (503 if missing else 200), "application/json", body
-        return 404, "application/json", b'{"detail":"Not Found"}'
+            if missing:
+                return _json(503, {"status": "DOWN", "detail": "; ".join(missing)})
+            return _json(200, {"status": "OK", "detail": {"role": self._role, "version": __version__}})
+        if path == "/health":
+            away = [reason for reason in missing if reason == BUS_AWAY]
+            others = [reason for reason in missing if reason != BUS_AWAY]
+            connected = {"connected": not away}
+            return _json(*diagnosis(self._role, self._instance, critical=away, warnings=others, event_bus=connected))
+        return _json(404, {"detail": "Not Found"})
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one GET request and close."""
@@ -149,15 +159,17 @@ class StatusPage:
         writer.close()
 
 
-def _down(missing: list[str]) -> bytes:
-    return json.dumps({"status": "DOWN", "detail": "; ".join(missing)}).encode()
+def _json(status: int, body: dict[str, Any]) -> tuple[int, str, bytes]:
+    return status, "application/json", json.dumps(body, separators=(",", ":")).encode()
 
 
-async def serve_status(settings: Settings, readiness: Readiness) -> asyncio.Server | None:
+async def serve_status(
+    settings: Settings, readiness: Readiness, *, role: str, instance: str = ""
+) -> asyncio.Server | None:
     """Serve a StatusPage at ``metrics_host:metrics_port``; None where the port is 0."""
     if not settings.metrics_port:
         return None
-    page = StatusPage(readiness)
+    page = StatusPage(readiness, role=role, instance=instance)
     return await asyncio.start_server(
         page.connected, settings.metrics_host, settings.metrics_port, limit=_MAX_REQUEST_BYTES
     )

@@ -122,7 +122,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             fatal.set_result(reason)
 
     auth = Auth(settings, on_fatal=on_fatal)
-    status = await serve_status(settings, auth.missing)
+    status = await serve_status(settings, auth.missing, role="auth", instance=auth.bus.instance)
     watch = asyncio.create_task(LoopWatch().run(), name="loop-watch")
     starting = asyncio.create_task(auth.start(), name="start")
     stopping = asyncio.create_task(stop.wait(), name="stop")

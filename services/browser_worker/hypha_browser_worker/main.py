@@ -106,7 +106,7 @@ async def run(settings: Settings, place: Place, executable: str | None, stop: as
         service_id=place.service_id,
     )
     process = WorkerProcess(place, worker)
-    status = await serve_status(settings, process.missing)
+    status = await serve_status(settings, process.missing, role="browser-worker")
     watch = asyncio.create_task(LoopWatch().run())
     try:
         await until_stopped(stop, process.work())

@@ -30,6 +30,7 @@ class ConnectionTable:
     def __init__(self) -> None:
         self._peers: dict[tuple[str, str], LocalPeer] = {}
         self._connections: dict[int, Connection] = {}
+        self.added = 0  # so far
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -55,6 +56,7 @@ class ConnectionTable:
     def add(self, connection: Connection) -> None:
         """Install a connection in the place of whoever had its address."""
         address = connection.address
+        self.added += 1
         self._peers[address.workspace, address.client] = connection
         self._connections[connection.number] = connection
 

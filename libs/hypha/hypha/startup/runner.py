@@ -113,7 +113,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # what functions print is read while they run
     functions = load_functions(settings.startup_functions)
     runner = Runner(settings)
-    status = await serve_status(settings, runner.missing)
+    status = await serve_status(settings, runner.missing, role="startup")
     watch = asyncio.create_task(LoopWatch().run())
     try:
         await until_stopped(stop, runner.run(functions))

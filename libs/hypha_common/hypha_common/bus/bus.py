@@ -14,6 +14,7 @@ from nats.errors import FlushTimeoutError
 
 from hypha_common import envelope, trace
 from hypha_common.errors import DeadlineExceeded, HyphaError, NotBegun, NotPermitted, PayloadTooLarge, Unavailable
+from hypha_common.health import BUS_AWAY
 from hypha_common.ids import new_id
 from hypha_common.settings import Settings
 from hypha_common.subjects import PARTITIONS, answers, no_responders_prefix, role_verb
@@ -122,7 +123,7 @@ class Bus:
     def missing(self) -> list[str]:
         """What is missing for this process to be heard and to hear, in words; nothing: it is connected."""
         if not self.is_connected:
-            return ["bus disconnected"]
+            return [BUS_AWAY]
         # What it must not publish fails where it is tried; what it does not hear would be missed by nobody.
         return [words for words in self.refused if f"{self._whom} subscribe" in words]
 

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from hypha_common import health as health_of
 from hypha_common.errors import HyphaError, Unavailable
 from hypha_common.subjects import role_verb
 from hypha_gateway.coverage import look
@@ -27,7 +25,6 @@ __all__ = ["Readiness", "health", "liveness", "metrics", "readiness"]
 PING_TIMEOUT_S = 2.0
 REMEMBERED_S = 1.0
 
-_STARTED = time.monotonic()
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -115,42 +112,58 @@ async def _auth(state: GatewayState) -> None:
 )
 async def readiness(request: Request) -> Response:
     """Answer 200 while calls can be served, else 503; balancers take the gateway out of rotation meanwhile."""
-    app = request.app
-    if not hasattr(app.state, "readiness"):
-        app.state.readiness = Readiness(lambda: check_gateway(app.state.gateway))
     # At once, whatever is remembered: every connection that still comes is one that has to leave again.
-    draining = app.state.gateway.draining
-    ready, detail = (False, "draining") if draining else await app.state.readiness.verdict()
+    draining = request.app.state.gateway.draining
+    ready, detail = (False, "draining") if draining else await _readiness_of(request).verdict()
     body = {"status": "OK" if ready else "DOWN", "detail": detail}
     return JSONResponse(body, status_code=200 if ready else 503, headers=_NO_STORE)
 
 
-@describes(Operation("Whether the process runs", {200: Answer.json("Yes", reference("Health"))}, tag="operation"))
+@describes(
+    Operation(
+        "Whether the process runs",
+        {200: Answer.json("Yes", reference("Health")), 503: Answer.json("Not as it should", reference("Health"))},
+        tag="operation",
+    )
+)
 async def liveness(request: Request) -> Response:
     """Answer 200 as long as the event loop runs: a dependency that is away is no reason to kill this process."""
     state: GatewayState = request.app.state.gateway
-    connected = "connected" if state.bus.is_connected else "disconnected"
-    detail = {"event_loop": "running", "event_bus": connected}
-    return JSONResponse({"status": "OK", "detail": detail}, headers=_NO_STORE)
+    status, body = health_of.liveness({"event_bus": "connected" if state.bus.is_connected else "disconnected"})
+    return JSONResponse(body, status, headers=_NO_STORE)
 
 
 @describes(
-    Operation("What an operator looks at first", {200: Answer.json("State", reference("Diagnostics"))}, tag="operation")
+    Operation(
+        "What an operator looks at first",
+        {
+            200: Answer.json("State", reference("Diagnostics")),
+            503: Answer.json("State, where nothing can be served", reference("Diagnostics")),
+        },
+        tag="operation",
+    )
 )
 async def health(request: Request) -> Response:
     """Answer with what an operator looks at first; never with anything about single users."""
-    app = request.app
-    state: GatewayState = app.state.gateway
-    body: dict[str, Any] = {
-        "timestamp": datetime.now(UTC).isoformat(),
-        "status": "HEALTHY" if state.bus.is_connected else "WARNING",
-        "issues": [] if state.bus.is_connected else ["the bus is not connected"],
-        "uptime_seconds": round(time.monotonic() - _STARTED, 1),
-        "memory": {"rss_mb": _resident_mb()},
-        "tasks": {"total": len(asyncio.all_tasks())},
-        "event_bus": {"connected": state.bus.is_connected},
-    }
-    return JSONResponse(body, headers=_NO_STORE)
+    state: GatewayState = request.app.state.gateway
+    critical = [] if state.bus.is_connected else [health_of.BUS_AWAY]
+    ready, detail = (True, {}) if critical else await _readiness_of(request).verdict()
+    warnings = [*(["draining"] if state.draining else []), *([] if ready else [str(detail)])]
+    table = request.app.state.owner.table
+    status, body = health_of.diagnosis(
+        "gateway",
+        state.bus.instance,
+        critical=critical,
+        warnings=warnings,
+        connections={
+            "active": len(table),
+            "total_created": table.added,
+            "total_closed": table.added - len(table),
+        },
+        event_bus={"connected": state.bus.is_connected},
+        services=detail if ready else {},
+    )
+    return JSONResponse(body, status, headers=_NO_STORE)
 
 
 @describes(
@@ -161,9 +174,9 @@ async def metrics(request: Request) -> Response:
     return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST, **_NO_STORE})
 
 
-def _resident_mb() -> float | None:
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+def _readiness_of(request: Request) -> Readiness:
+    app = request.app
+    if not hasattr(app.state, "readiness"):
+        app.state.readiness = Readiness(lambda: check_gateway(app.state.gateway))
+    readiness: Readiness = app.state.readiness
+    return readiness

@@ -57,7 +57,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": {
             "timestamp": {"type": "string", "format": "date-time"},
             "status": {"enum": ["HEALTHY", "WARNING", "CRITICAL"]},
+            "health_score": {"type": "integer", "minimum": 0, "maximum": 100},
             "issues": {"type": "array", "items": {"type": "string"}},
+            "role": {"type": "string"},
+            "version": {"type": "string"},
             "uptime_seconds": {"type": "number"},
         },
     },
