@@ -33,7 +33,7 @@ async def _probe(
 ) -> tuple[int, str, str]:
     """Return status, output and errors of a probe of a process that misses something."""
     port = free_port()
-    server = await serve_status(Settings.load({"metrics_port": port}, environ={}), missing)
+    server = await serve_status(Settings.load({"metrics_port": port}, environ={}), missing, role="auth")
     assert server is not None
     async with server:
         flags = [f"--metrics-port={port}", "--metrics-host=0.0.0.0"]
