@@ -52,7 +52,7 @@ class Provider:
         self.address = address
         self.closed: list[str] = []
         self._bus = bus
-        self._router = Router()
+        self._router = Router("gateway")
         self.peer = RpcPeer(send=self._send, server_base_url=URL)
 
     async def start(self) -> None:
