@@ -10,7 +10,7 @@ from hypha_common.operating import add_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypha_common.cli import Run
+    from hypha_common.cli import Action, Run
     from hypha_common.settings import Settings
 
 __all__ = ["build", "main"]
@@ -58,7 +58,23 @@ def _add_deeds(cli: ServiceCli) -> None:
     unload = cli.add("unload", _unload, "close a workspace: its clients are told and disconnected")
     unload.add_argument("workspace", metavar="WORKSPACE")
     unload.add_argument("--wait", action="store_true", help="wait until every connection is closed")
+    _add_partitions(cli)
     unload.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait [10]")
+
+
+def _add_partitions(cli: ServiceCli) -> None:
+    parser = cli.add(
+        "partitions", _partitions,
+        "show which database has which partitions, check that, or move one partition while the others are served",
+    )  # fmt: skip
+    parser.add_argument("what", choices=("show", "check", "move"))
+    parser.add_argument("partition", type=int, nargs="?", metavar="PARTITION", help="0 to 63, which to move")
+    parser.add_argument("--to", metavar="DATABASE", help="name or number of the database that it goes to")
+    parser.add_argument("--abort", action="store_true", help="undo a move that was cut short before its switch")
+    parser.add_argument(
+        "--wait", type=float, default=5.0, metavar="SECONDS", help="for replicas to finish and hear [5]"
+    )
+    add_json(parser)
 
 
 def main() -> None:
@@ -117,6 +133,13 @@ def _kick(settings: Settings, parsed: argparse.Namespace) -> int | None:
     from .operating import kick_client
 
     return kick_client(settings, parsed)
+
+
+def _partitions(settings: Settings, parsed: argparse.Namespace) -> int | None:
+    from .partitions import command
+
+    act: Action = {"show": command.show, "check": command.check, "move": command.move}[parsed.what]
+    return act(settings, parsed)
 
 
 def _unload(settings: Settings, parsed: argparse.Namespace) -> int | None:

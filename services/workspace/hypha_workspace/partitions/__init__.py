@@ -1,0 +1,1 @@
+"""Moving partitions between databases, and what operators see of them."""
