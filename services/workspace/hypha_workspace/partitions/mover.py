@@ -33,7 +33,8 @@ _NAME = "hypha-mover"
 _END_OTHERS = """
     SELECT pid, pg_terminate_backend(pid, 5000) AS ended FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
-      AND application_name LIKE 'hypha-%' AND application_name NOT LIKE 'hypha-auth%' AND application_name <> ALL($1::text[])
+      AND application_name LIKE 'hypha-%' AND application_name NOT LIKE 'hypha-auth%'
+      AND application_name <> ALL($1::text[])
 """
 _FENCE = """
     INSERT INTO partition_fences AS f (partition, epoch) VALUES ($1, $2)
