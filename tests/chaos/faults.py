@@ -27,6 +27,7 @@ class Fault:
 
     ``inject`` hurts on entry and ends the fault on exit, ``hold_s`` later. ``restarted`` are the roles of which a
     process may be started again; where the fault is ``lossless``, frames of bystanders must not get lost.
+    A fault that ``forgets`` empties the registry: for a while listings lack what is there.
 
     """
 
@@ -36,6 +37,7 @@ class Fault:
     hold_s: float = 0.0
     restarted: frozenset[str] = frozenset()
     lossless: bool = False
+    forgets: bool = False
     needs: frozenset[str] = frozenset()
 
 
@@ -127,7 +129,7 @@ def _faults() -> list[Fault]:
         ),
         Fault(
             "crash-postgres", "PostgreSQL ended at once (immediate); its unlogged tables are empty",
-            _killed("postgres", signal.SIGQUIT), restarted=frozenset({"postgres"}),
+            _killed("postgres", signal.SIGQUIT), restarted=frozenset({"postgres"}), forgets=True,
         ),
         Fault("freeze-postgres", "SIGSTOP of PostgreSQL for 8 s", _frozen("postgres"), hold_s=8.0, lossless=True),
         Fault(

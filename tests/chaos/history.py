@@ -58,6 +58,11 @@ class Call:
         return float("inf") if self.ended is None else self.ended - self.sent
 
     @property
+    def is_wrong(self) -> bool:
+        """Whether it was answered by what is not allowed."""
+        return self.outcome == "answered" and self.value not in self.allowed
+
+    @property
     def ran_late_s(self) -> float:
         """Seconds from the moment in which the caller was told of a failure to an execution after it; else 0."""
         if self.outcome != "failed" or self.ended is None or not self.executed_at:
@@ -192,7 +197,7 @@ def brief(error: str) -> str:
 
 def _wrong(history: History, calls: list[Call]) -> Iterator[Violation]:
     for call in calls:
-        if call.outcome != "answered" or call.value in call.allowed:
+        if not call.is_wrong:
             continue
         other = history.calls.get(call.value)
         whose = f"the answer to {other}" if other is not None else f"{call.value!r} instead of {call.allowed!r}"

@@ -81,11 +81,15 @@ class Workload:
         wanted = {(member.address, kind) for member in self.members for kind in self._kinds}
         while True:
             sent = [call for call in self.history.calls.values() if not call.one_way and call.sent >= since]
-            failed = [call for call in sent if call.outcome == "failed"]
+            failed = [call for call in sent if call.outcome == "failed" or call.is_wrong]
             start = max((call.sent for call in failed), default=since)
             late = "\n ".join(str(call) for call in failed[-12:])
             assert start - since <= within_s, f"not recovered within {within_s:g} s:\n {late}"
-            good = {(call.caller, call.kind) for call in sent if call.outcome == "answered" and call.sent >= start}
+            good = {
+                (call.caller, call.kind)
+                for call in sent
+                if call.outcome == "answered" and call.sent >= start and not call.is_wrong
+            }
             now = time.monotonic()
             if now - start >= quiet_s and good >= wanted:
                 return start - since
