@@ -82,9 +82,10 @@ class Member:
 class Load:
     """Members that call without pause, and the history of their calls."""
 
-    def __init__(self, members: list[Member], kinds: Sequence[str]) -> None:
+    def __init__(self, members: list[Member], kinds: Sequence[str], *, pause_s: float = PAUSE_S) -> None:
         self.members = members
         self._kinds = kinds
+        self._pause_s = pause_s
         self.history: list[Call] = []
         self.wrong: list[str] = []
         self.stopping = False
@@ -96,7 +97,7 @@ class Load:
         while not self.stopping:
             target = rng.choice([other for other in self.members if other is not member])
             await self.call(rng.choice(self._kinds), member, target)
-            await asyncio.sleep(PAUSE_S * rng.random())
+            await asyncio.sleep(self._pause_s * rng.random())
 
     async def call(self, kind: str, member: Member, target: Member) -> Call:
         """Make one call and note what became of it."""

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import httpx
 import pytest
 from hypha_rpc import connect_to_server
 
+from tests.cluster.balancer import balancer
 from tests.cluster.frame_client import FrameClient
 from tests.cluster.operations import until
 from tests.cluster.running_cluster import RunningCluster
@@ -21,64 +21,6 @@ DRAIN_WINDOW_S = 3.0
 MAX_BACK_S = 5.0  # the promise: after the signal every service is callable again
 MAX_EXIT_S = DRAIN_WINDOW_S + 8.0
 CLIENTS = 12
-
-
-class LoadBalancer:
-    """What stands in front of gateways: forwards each connection to the first one that is ready."""
-
-    def __init__(self, urls: list[str]) -> None:
-        self._targets = [(url, *re.findall(r"//(.*):(\d+)", url)[0]) for url in urls]
-        self._pipes: set[asyncio.Task[None]] = set()
-        self.url = ""
-        self.in_use: set[str] = set(urls)
-
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[LoadBalancer]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield self
-        finally:
-            server.close()
-            for pipe in self._pipes:
-                pipe.cancel()
-            await asyncio.gather(*self._pipes, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._forward(reader, writer))
-        self._pipes.add(task)
-        task.add_done_callback(self._pipes.discard)
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            for url, host, port in self._targets:
-                if url not in self.in_use:
-                    continue
-                with suppress(ConnectionRefusedError):
-                    there = await asyncio.open_connection(host, int(port))
-                    break
-            else:
-                return
-            try:
-                await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
-            finally:
-                await _close(there[1])
-        finally:
-            await _close(writer)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with suppress(ConnectionError):
-        await writer.wait_closed()
 
 
 @pytest.fixture
@@ -93,13 +35,13 @@ async def test_drain(draining: RunningCluster) -> None:
     first, second = draining.gateway_urls
     token = draining.user_token()
     async with AsyncExitStack() as stack:
-        balancer = await stack.enter_async_context(LoadBalancer([first, second]).serve())
+        front = await stack.enter_async_context(balancer([first, second]))
 
         async def join(url: str, client_id: str) -> Any:
             config = {"server_url": url, "token": token, "client_id": client_id, "logger": None}
             return await stack.enter_async_context(connect_to_server(config))
 
-        providers = [await join(balancer.url, f"provider-{number}") for number in range(CLIENTS)]
+        providers = [await join(front.url, f"provider-{number}") for number in range(CLIENTS)]
         for provider in providers:
             await provider.register_service({"id": "work", "type": "work", "echo": lambda x: x})
         caller = await join(second, "caller")
@@ -109,7 +51,7 @@ async def test_drain(draining: RunningCluster) -> None:
         probe = await stack.enter_async_context(httpx.AsyncClient(base_url=first))
         assert (await probe.get("/health/readiness")).status_code == 200
 
-        balancer.in_use.discard(first)
+        front.leave(first)
         gateway = draining.pids["gateway"][0]
         os.kill(gateway, signal.SIGTERM)
         signalled = time.monotonic()

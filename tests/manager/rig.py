@@ -76,10 +76,11 @@ class Gateway:
     async def unsubscribe(self, message: dict[str, Any]) -> None:
         self._link(message).types.difference_update(message["types"])
 
-    async def kick(self, message: dict[str, Any]) -> None:
+    async def kick(self, message: dict[str, Any]) -> dict[str, Any]:
         link = self._links.pop((message["workspace"], message["client_id"]), None)
         if link is not None:
             link.kicked.set_result((message["code"], message["reason"]))
+        return {}
 
     def _link(self, message: dict[str, Any]) -> Link:
         link = self._links[message["workspace"], message["client_id"]]
@@ -105,7 +106,7 @@ class Link:
         self._bus = gateway.bus
         self.principal = principal
         self._stamp = Stamp(sender=f"{workspace}/{client_id}", workspace=workspace, user=principal.dump())
-        self._router = Router()
+        self._router = Router("gateway")
         self._handler: Callable[[bytes], None] = lambda frame: None
         self._subscriptions: list[Any] = []
 

@@ -105,7 +105,9 @@ async def test_later_connection_takes_over(stores: Stores) -> None:
     second = await join(stores, user(), gateway="gateway2")
     assert second.generation > first.generation
     assert (second.previous_gateway, second.previous_generation) == ("gateway1", first.generation)
-    # What the older connection registered is gone, and nothing of it comes back.
+    # What the older connection registered stays until somebody says that it did not move.
+    assert len(await stores.services.find(ServiceId("ws-user-alice", "*", "*"))) == 2
+    await stores.admission.forget_services("ws-user-alice", "c1", second.generation)
     assert await stores.services.find(ServiceId("ws-user-alice", "*", "*")) == []
     late = request(user())
     assert late.client_id == "c1"

@@ -86,7 +86,7 @@ async def connect(gateway: Gateway, principal: Principal, client_id: str = "c1",
 
 async def test_connect_and_disconnect(gateway: Gateway, stores: Stores) -> None:
     answer = await connect(gateway, user())
-    assert set(answer) == {"workspace", "user", "permission", "generation", "instance"}
+    assert set(answer) == {"workspace", "user", "permission", "generation", "instance", "moved_from"}
     assert (answer["workspace"], answer["permission"]) == (WS, "a")
     assert answer["user"]["scope"]["client_id"] == "c1"
     gone = {"workspace": WS, "client_id": "c1", "generation": answer["generation"], "reason": ""}

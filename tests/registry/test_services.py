@@ -35,7 +35,7 @@ async def test_register_replace_unregister(stores: Stores) -> None:
     [row] = await stores.services.find(ServiceId(WS, "*", "hello"))
     assert (row.info, row.gateway, row.id) == (second.info, "gateway1", ServiceId(WS, "c1", "hello", "app"))
     generation = admitted.generation
-    assert await stores.services.unregister(WS, "c1", "hello", generation=generation + 1) is None
+    assert await stores.services.unregister(WS, "c1", "hello", generation=generation - 1) is None
     assert await stores.services.unregister(WS, "c1", "hello", generation=generation) == second.info
     assert await stores.services.unregister(WS, "c1", "hello", generation=None) is None
 

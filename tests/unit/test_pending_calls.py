@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypha_common.ids import Address
 from hypha_gateway.pending import PendingCalls
 
 
@@ -10,6 +11,7 @@ class Caller:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.address = Address("ws", "mover")
         self.rejected: list[tuple[str, str]] = []
 
     def reject(self, session: str, to: str, text: str) -> None:
@@ -70,3 +72,20 @@ def test_calls_without_end_are_bounded() -> None:
     for number in range(5000):
         calls.called(one, f"s{number}", 9, "ws/callee")
     assert len(calls) == 4096
+
+
+def test_a_connection_that_moves_takes_its_calls_and_keeps_those_that_it_owes() -> None:
+    calls, mover, caller, bystander = pending(), Caller(9), Caller(1), Caller(2)
+    calls.called(mover, "m1", ("ws", "far"), "ws/far")
+    calls.called(mover, "m2", 1, "ws/caller")
+    calls.called(caller, "c1", 9, "ws/mover")
+    calls.called(bystander, "b1", 8, "ws/another")
+    assert calls.of_caller(9) == [("m1", ("ws", "far"), "ws/far"), ("m2", 1, "ws/caller")]
+    calls.moved(mover)
+    assert not calls.waits(9)
+    calls.gone(9)
+    assert caller.rejected == []
+    # From now on it is asked for over the bus, as others elsewhere are.
+    calls.gone(("ws", "mover"))
+    assert caller.rejected == [("c1", "ws/mover")]
+    assert bystander.rejected == []

@@ -43,7 +43,7 @@ _REQUESTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 # What is asked of, or told to, one gateway (hy.g.<gateway>.<verb>).
 _GATEWAY_VERBS: Mapping[str, tuple[str, ...]] = {
-    "gateway": ("receipt",),
+    "gateway": ("hand_over", "receipt"),
     "auth": ("returned",),
     "workspace": ("awaits", "connections", "kick", "returned", "subscribe", "unsubscribe"),
     "artifacts": ("returned",),
@@ -64,7 +64,7 @@ _TOPICS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "login": (("auth",), ("auth",)),
     "partitions": (("workspace", OPERATOR), ("gateway", "workspace", "artifacts", "apps")),
     "pushed": (("workspace",), ("workspace",)),
-    "roll-call": (("workspace", OPERATOR), ROLES),
+    "roll-call": (("gateway", "workspace", OPERATOR), ROLES),
     "security": (("auth", OPERATOR), ("gateway", "auth")),
     "workspace_deleted": (("workspace", OPERATOR), ("artifacts", "apps")),
 }

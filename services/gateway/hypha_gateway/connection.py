@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,12 @@ class Connection:
         self._backlog: deque[bytes] = deque()
         self.blocked = False  # reading is paused until a gate opens
         self.inbox: Inbox | None = None  # where its POSTs go, if it is a stream
-        self._held: list[Buffers] | None = []  # frames that came before connection_info was out
+        # Frames that came before connection_info was out, or after the client was told to come back elsewhere.
+        self._held: list[Buffers] | None = []
+        self.moving = False
+        self.arriving = False  # what an older connection kept for it is still to come
+        self.held_bytes = 0  # while it is moving
+        self._held_before = 0  # that many frames came before a newer connection was made
         self._load = 0
         self._load_since = time.monotonic()
 
@@ -110,6 +115,33 @@ class Connection:
     def partition(self) -> int:
         """The partition of its workspace: whose replicas of roles answer it."""
         return partition_of(self.address.workspace)
+
+    def hold(self) -> None:
+        """Keep what comes for the client from now on: it is on its way to another gateway."""
+        self.moving = True
+        self._held = []
+
+    def superseded(self) -> None:
+        """A newer connection was made: from now on frames may reach both."""
+        self._held_before = len(self._held or ())
+
+    def take_held(self) -> tuple[list[bytes], list[bytes]]:
+        """Return the frames that were kept: those that only we have, and those that a newer connection may have too."""
+        held, self._held = [b"".join(parts) for parts in self._held or ()], []
+        return held[: self._held_before], held[self._held_before :]
+
+    def take_over(self, alone: Sequence[bytes], shared: Sequence[bytes], *, age_s: float) -> None:
+        """Put before our first frames those that an older connection kept; ``shared`` may be among ours."""
+        self._made = min(self._made, time.monotonic() - age_s)
+        twice = Counter(shared)
+        ours: list[Buffers] = []
+        for parts in self._held or ():
+            frame = b"".join(parts)
+            if twice[frame]:
+                twice[frame] -= 1
+            else:
+                ours.append(parts)
+        self._held = [*((frame,) for frame in (*alone, *shared)), *ours]
 
     def touch(self) -> None:
         """The client has shown that it is there."""
@@ -170,6 +202,8 @@ class Connection:
             return None
         if self._held is not None:
             self._held.append(parts)
+            if self.moving:
+                self.held_bytes += sum(map(len, parts))
             return None
         self._load += 1
         self.link.send_binary(parts)

@@ -31,7 +31,7 @@ class Control:
 
     async def start(self) -> None:
         bus = self._gateway.bus
-        for verb in ("kick", "subscribe", "unsubscribe", "drain", "connections", "awaits"):
+        for verb in ("kick", "subscribe", "unsubscribe", "drain", "connections", "awaits", "hand_over"):
             await bus.serve_subject(gateway_verb(bus.instance, verb), getattr(self, verb))
         await answer_roll_call(bus, "gateway", self._gateway.about)
 
@@ -40,11 +40,12 @@ class Control:
         End a connection, or all of a workspace (``client_id`` null), a ``user`` and its tokens, or an ``address``.
 
         With ``before_generation`` only an older connection is ended, without a close frame: a newer one took its place.
+        One that is ``moving`` stays until the newer one has asked for what was kept.
         With ``generation`` only that very connection is.
 
         """
         before, exactly = message.get("before_generation"), message.get("generation")
-        kicked = 0
+        kicked, moving = 0, False
         for connection in self._wanted(message):
             if exactly is not None and connection.generation != exactly:
                 continue
@@ -54,12 +55,19 @@ class Control:
                     connection.link.send_control({"type": "error", "message": reason})
                 connection.end(code, reason)
                 kicked += 1
+            elif connection.generation < before and connection.moving:
+                connection.superseded()
+                moving = True
             elif connection.generation < before:
                 log.info("client_superseded", client=str(connection.address), generation=connection.generation)
                 connection.abort()
                 self._gateway.table.remove(connection)  # at once: what comes for it now is for the newer one
                 kicked += 1
-        return {"kicked": kicked}
+        return {"kicked": kicked, "moving": moving}
+
+    async def hand_over(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Give what was kept for a client to the gateway that it has moved to."""
+        return await self._gateway.moves.hand_over(message)
 
     async def subscribe(self, message: dict[str, Any]) -> dict[str, Any]:
         await self._audience.subscribe(self._exactly(message), _types(message))

@@ -31,6 +31,7 @@ from .handshake import Handshake
 from .lease import Lease
 from .liveness import Liveness
 from .local_client import LocalClient
+from .moving import Moves
 from .pending import PendingCalls
 from .places import Places
 from .readings import GATEWAYS
@@ -91,6 +92,7 @@ class Gateway:
         self.client = LocalClient(
             bus=self.bus, table=self.table, roles=self.roles, server_base_url=settings.public_base_url
         )
+        self.moves = Moves(self)
         self.handshake = Handshake(self, slots=settings.max_concurrent_connections)
         self.feed = SecurityFeed(self.bus, self.security, AuthSource(self.bus))
         self.feed.on_revoked.append(self.credentials.revoked)
@@ -160,12 +162,18 @@ class Gateway:
         self.state.web_apps.leaving.set()
         sessions = list(self.sessions)
         pause_s = min(0.05, self.settings.drain_window / max(1, len(sessions)))
+        send_away = self.moves.send_away if sessions and await self.moves.possible() else self.moves.close
+        leaving: list[asyncio.Task[None]] = []
         for session in sessions:
-            session.leave(1001, "Server is shutting down")
+            leaving.append(asyncio.create_task(send_away(session)))
             await asyncio.sleep(pause_s)
+        if leaving:
+            await asyncio.wait(leaving)
         deadline = time.monotonic() + self.settings.drain_window
-        while self.sessions and time.monotonic() < deadline:
+        while (self.sessions or self.moves.under_way) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
+            self.moves.look()
+        self.moves.give_up()
         for session in list(self.sessions):
             session.link.abort()
 
@@ -213,16 +221,25 @@ class Gateway:
 
     def release(self, connection: Connection, reason: str) -> None:
         """Undo everything that was made for a connection."""
+        self._remove(connection)
+        self.pending.released(connection)
+        self.client.left(connection.address)
+        self.departures.report(connection.address, connection.generation, reason)
+
+    def moved(self, connection: Connection) -> None:
+        """Let go of a connection whose client goes on at another gateway, with all that it is in the middle of."""
+        log.info("client_moved", client=str(connection.address))
+        self.pending.moved(connection)
+        self._remove(connection)
+
+    def _remove(self, connection: Connection) -> None:
         connection.release()
         self.table.remove(connection)
         self.audience.remove(connection)
         self.roles.released(connection)
-        self.pending.released(connection)
-        self.client.left(connection.address)
         if connection.interest is not None:
             self.bus.unsubscribe(connection.interest)
             connection.interest = None
-        self.departures.report(connection.address, connection.generation, reason)
 
     def _undeliverable(self, tail: str, subject: str) -> None:
         if tail.startswith("h."):

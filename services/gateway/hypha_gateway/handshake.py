@@ -136,6 +136,7 @@ class Handshake:
             answer = await gateway.bus.request(subject, message, timeout=_PING_TIMEOUT_S)
         address = Address(answer["workspace"], admission.client_id)
         connection = self._connection(session, address, answer)
+        connection.arriving = bool(answer.get("moved_from"))
         try:
             connection.interest = await gateway.bus.subscribe(
                 client_frames(address.workspace, address.client), gateway.router.interest_handler(connection)
@@ -144,6 +145,9 @@ class Handshake:
         except HyphaError:
             gateway.release(connection, "bus away")
             raise
+        if previous := answer.get("moved_from"):
+            await gateway.moves.fetch(connection, previous)
+            connection.arriving = False
         return self._install(session, connection, admission)
 
     def _connection(self, session: Session, address: Address, answer: dict[str, Any]) -> Connection:

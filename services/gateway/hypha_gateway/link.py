@@ -34,8 +34,13 @@ class Link(Protocol):
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
 
-    def close(self, code: int, reason: str) -> None:
-        """Say that this is the end; the link ends soon after, whether the peer answers or not."""
+    def close(self, code: int, reason: str, *, hear_out: bool = False) -> None:
+        """
+        Say that this is the end; the link ends soon after, whether the peer answers or not.
+
+        With ``hear_out``, what the peer sent before it heard of it is still taken.
+
+        """
 
     def abort(self) -> None:
         """End at once, without a word."""

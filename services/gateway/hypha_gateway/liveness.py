@@ -58,7 +58,7 @@ class Liveness:
     def _check(self, connection: Connection, now: float) -> None:
         link = connection.link
         silent_s = now - link.last_heard
-        if connection.blocked:
+        if connection.blocked or connection.moving:
             return  # we do not read what it sends
         if self._idle_timeout_s and now - connection.last_frame > self._idle_timeout_s and not link.may_idle:
             connection.end(1001, f"Idle timeout ({self._idle_timeout_s:g}s)")

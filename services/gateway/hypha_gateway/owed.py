@@ -95,6 +95,10 @@ class OwedCalls:
         owed = self._callers.get(number)
         return None if owed is None else owed.calls.get(session)
 
+    def of_caller(self, number: int) -> list[OwedCall]:
+        owed = self._callers.get(number)
+        return [] if owed is None else list(owed.calls.values())
+
     def add(self, call: OwedCall) -> None:
         """Remember a call, in the place of an earlier one of the same session."""
         number = call.caller.number

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hypha_common.bus import Bus
@@ -78,6 +79,20 @@ class PendingCalls:
         for session in list(self._by_caller.get(caller.number, ())):
             self.answered(caller.number, session)
         self.gone(caller.number)
+
+    def of_caller(self, caller: int) -> list[tuple[str, Callee, str]]:
+        """Return the calls that a connection waits for: session, callee, and what was addressed."""
+        sessions: Mapping[str, Callee] = self._by_caller.get(caller, {})
+        return [(session, callee, self._by_callee[callee][caller, session][1]) for session, callee in sessions.items()]
+
+    def moved(self, connection: Connection) -> None:
+        """A connection goes on at another gateway: what it was called for, it may still answer from there."""
+        for session in list(self._by_caller.get(connection.number, ())):
+            self.answered(connection.number, session)
+        elsewhere = (connection.address.workspace, connection.address.client)
+        for (_, session), (caller, to, _) in list(self._by_callee.get(connection.number, {}).items()):
+            self.answered(caller.number, session)
+            self.called(caller, session, elsewhere, to)
 
     def bus_lost(self) -> None:
         """Answers from elsewhere may have been lost: whoever waits for one is told."""

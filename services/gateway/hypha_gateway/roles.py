@@ -113,6 +113,15 @@ class RoleCalls:
             metrics.ROLE_CALLS.labels(call.role, "answered").inc()
             metrics.ROLE_SECONDS.labels(call.role).observe(time.perf_counter() - call.since)
 
+    def owed_to(self, caller: RoleCaller) -> list[list[str]]:
+        """Return what replicas owe to a caller, as :meth:`adopt` takes it elsewhere."""
+        return [[call.role, call.to, call.session, call.instance] for call in self._calls.of_caller(caller.number)]
+
+    def adopt(self, caller: RoleCaller, owed: list[list[str]]) -> None:
+        """Look after the calls that a caller made at another gateway."""
+        for role, to, session, instance in owed:
+            self._calls.add(OwedCall(caller, role, to, session, instance, None))
+
     def released(self, caller: RoleCaller) -> None:
         """Forget the calls of a caller that is gone."""
         self._calls.forget(caller.number)

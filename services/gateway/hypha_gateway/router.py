@@ -223,10 +223,11 @@ class Router:
             connection.deliver((body,))
             # A receipt means "written"; while the client reads slowly it is held back, and the sender waits.
             taken = connection.receipts.add(payload[_SOURCE].decode(), len(payload))
-            if taken >= RECEIPT_BYTES and connection.full_since is None:
+            if taken >= RECEIPT_BYTES and connection.full_since is None and not connection.moving:
                 self.acknowledge(connection)
         elif kind == envelope.Kind.PROBE:
-            self._bus.answer(reply, connection.age_s)
+            if not connection.arriving:  # where it comes from, it is still known for how long
+                self._bus.answer(reply, connection.age_s)
         else:
             opened = envelope.open_envelope(payload)
             if opened.kind is envelope.Kind.POST:

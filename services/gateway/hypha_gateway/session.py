@@ -33,6 +33,7 @@ class Session:
     def __init__(self, link: Link, gateway: Gateway) -> None:
         self.link = link
         self.ended = False
+        self._moved = False  # its client was told to come back elsewhere, and what comes for it is kept
         self._gateway = gateway
         self._connection: Connection | None = None
         self.admission: Admission | None = None  # who it is, once that is found out
@@ -59,6 +60,10 @@ class Session:
         """Close, whatever state the session is in."""
         self.link.close(code, reason)
 
+    def hold(self) -> Connection | None:
+        """Keep what comes for the client from now on: it is about to be sent elsewhere. None: that cannot be."""
+        return None
+
     # What the link tells.
 
     def on_full(self) -> None:
@@ -83,7 +88,7 @@ class Session:
             return
         self.ended = True
         self._gateway.credentials.remove(self, self._credentials)
-        if self._connection is not None:
+        if self._connection is not None and not self._moved:
             log.info("client_gone", client=str(self._connection.address), code=code)
             self._gateway.release(self._connection, f"{self.transport} closed: {code}")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -80,6 +81,9 @@ class Connections:
         """
         Admit a connection: ``{workspace, client_id, user, gateway, reconnect, quick}``.
 
+        ``moved_from`` names the gateway that drains and has kept what came for the client meanwhile. Its services stay
+        registered until it registers them again.
+
         With ``quick``, ``{occupied: True}`` says that another client of this id has to be pinged first, which takes up
         to 5 s; without it that is done.
 
@@ -107,6 +111,7 @@ class Connections:
             "permission": admitted.permission.wire,
             "generation": admitted.generation,
             "instance": self._bus.instance,
+            "moved_from": admitted.previous_gateway,
         }
 
     async def disconnect(self, message: Message) -> Message:
@@ -246,8 +251,14 @@ class Connections:
                 raise Conflict(f"Client already exists and is active: {workspace}/{client_id}")
             admitted = await self._stores.admission.admit(request, take_over=True)
         assert admitted is not None  # with take_over nobody has to be asked
-        if admitted.previous_gateway is not None:
-            await supersede(self._bus, admitted.previous_gateway, workspace, client_id, generation=admitted.generation)
+        if admitted.previous_generation is None:
+            return admitted
+        moved = admitted.previous_gateway is not None and await supersede(
+            self._bus, admitted.previous_gateway, workspace, client_id, generation=admitted.generation
+        )
+        if not moved:
+            await self._stores.admission.forget_services(workspace, client_id, admitted.generation)
+            return replace(admitted, previous_gateway=None)
         return admitted
 
     async def _is_alive(self, client: Address) -> bool:

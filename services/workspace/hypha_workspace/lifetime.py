@@ -40,12 +40,13 @@ FORGOTTEN_GRACE_S = 600.0
 _ROLE_PREFIX = role_gateway("")
 
 
-async def supersede(bus: Bus, gateway: str, workspace: str, client_id: str, *, generation: int) -> None:
+async def supersede(bus: Bus, gateway: str, workspace: str, client_id: str, *, generation: int) -> bool:
     """
     Tell a gateway that ``generation`` has taken the place of an older connection of a client.
 
     Returns when it knows: until then its own clients' frames would go to the old connection, and nobody would read
-    them. One that does not answer is gone or hangs, and is not waited for.
+    them. One that does not answer is gone or hangs, and is not waited for. True: it drains, and has kept what came for
+    the client meanwhile.
 
     """
     message = {
@@ -56,7 +57,9 @@ async def supersede(bus: Bus, gateway: str, workspace: str, client_id: str, *, g
         "reason": "Superseded by a newer connection",
     }
     with suppress(Unavailable, DeadlineExceeded):
-        await bus.request(gateway_verb(gateway, "kick"), message, timeout=_SUPERSEDE_TIMEOUT_S)
+        answer = await bus.request(gateway_verb(gateway, "kick"), message, timeout=_SUPERSEDE_TIMEOUT_S)
+        return bool(answer.get("moving"))
+    return False
 
 
 def end(bus: Bus, client: ClientRow, *, code: int, reason: str) -> None:

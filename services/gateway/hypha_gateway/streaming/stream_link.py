@@ -112,7 +112,7 @@ class StreamLink:
             self._pinged_at = now
             self._queue(self.probe())
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str, *, hear_out: bool = False) -> None:
         if self._closing:
             return
         if reason and reason != self._told:

@@ -77,7 +77,7 @@ class AsgiLink:
     def ping(self) -> None:
         """The ASGI server pings on its own account."""
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str, *, hear_out: bool = False) -> None:
         if self._close is None:
             self._close = (code, reason.encode(errors="replace")[:123].decode("utf-8", "ignore"))
             self._reading.set()

@@ -12,6 +12,7 @@ from hypha_gateway.link import Link
 from hypha_gateway.session import Session
 
 if TYPE_CHECKING:
+    from hypha_gateway.connection import Connection
     from hypha_gateway.gateway import Gateway
 
 __all__ = ["UPGRADE_CLIENT", "WebsocketSession"]
@@ -51,9 +52,20 @@ class WebsocketSession(Session):
 
     def leave(self, code: int, reason: str) -> None:
         self._timer.cancel()
-        super().leave(code, reason)
+        self._moved = self._connection is not None and self._connection.moving and not self.ended
+        self.link.close(code, reason, hear_out=self._moved)
+
+    def hold(self) -> Connection | None:
+        if self._connection is None or self.ended:
+            return None
+        self._connection.hold()
+        return self._connection
 
     # What the link tells.
+
+    def on_closing(self, code: int) -> None:
+        if not self._moved:
+            super().on_closing(code)
 
     def on_text(self, text: str) -> None:
         if self._connection is not None:

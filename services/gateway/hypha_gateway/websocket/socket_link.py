@@ -36,6 +36,7 @@ class SocketLink(asyncio.BufferedProtocol):
         self._reader = FrameReader(max_bytes=max_message_bytes)
         self._closing = False
         self._close_code = 1006
+        self._hears_out = False
         self._paused = False
         self._ended = False
         self._discarding = False
@@ -68,14 +69,16 @@ class SocketLink(asyncio.BufferedProtocol):
     def ping(self) -> None:
         self._send(Opcode.PING, b"")
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str, *, hear_out: bool = False) -> None:
         if self._closing:
             return
+        self._hears_out = hear_out
         self._send(Opcode.CLOSE, close_payload(code, reason))
         self._closing = True
         self._close_code = code
         self._events.on_closing(code)
-        self.resume_reading()  # the peer's close frame ends the handshake
+        if not hear_out:  # else whoever paused it resumes it
+            self.resume_reading()  # the peer's close frame ends the handshake
         asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, self.abort)
 
     def abort(self) -> None:
@@ -83,7 +86,7 @@ class SocketLink(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def pause_reading(self) -> None:
-        if not self._paused and not self._closing:
+        if not self._paused and (not self._closing or self._hears_out):
             self._paused = True
             self._transport.pause_reading()
 
@@ -138,7 +141,7 @@ class SocketLink(asyncio.BufferedProtocol):
 
     def _message(self, opcode: Opcode, payload: bytes) -> None:
         if opcode is Opcode.BINARY:
-            if not self._closing:
+            if not self._closing or self._hears_out:
                 self._events.on_binary(payload)
         elif opcode is Opcode.TEXT:
             try:

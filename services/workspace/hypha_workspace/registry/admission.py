@@ -133,10 +133,6 @@ class Admission:
         self._check_limits(request, row)
         if row["generation"] is None:
             return None
-        if row["previous_generation"] is not None:
-            await self._database.for_workspace(workspace).execute(
-                _FORGET, workspace, request.client_id, row["generation"]
-            )
         return Admitted(
             generation=row["generation"],
             principal=as_granted if granted else as_owner,
@@ -146,6 +142,10 @@ class Admission:
             previous_gateway=row["previous_gateway"],
             previous_generation=row["previous_generation"],
         )
+
+    async def forget_services(self, workspace: str, client_id: str, generation: int) -> None:
+        """Remove what older connections of a client had registered."""
+        await self._database.for_workspace(workspace).execute(_FORGET, workspace, client_id, generation)
 
     async def _ask(
         self, request: ConnectRequest, as_granted: Principal, as_owner: Principal, granted: Permission, take_over: bool

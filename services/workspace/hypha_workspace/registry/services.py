@@ -54,7 +54,7 @@ SELECT c.*, s.seq IS NOT NULL AS stored FROM checks c LEFT JOIN stored s ON true
 """
 _UNREGISTER = """
     DELETE FROM services
-    WHERE provider = $1 || '/' || $2 AND service_id = $3 AND ($4::bigint IS NULL OR generation = $4)
+    WHERE provider = $1 || '/' || $2 AND service_id = $3 AND ($4::bigint IS NULL OR generation <= $4)
     RETURNING info
 """
 _ANNOUNCE_CLIENT = """
@@ -167,7 +167,7 @@ class Services:
             f"""
             SELECT s.client_id, s.service_id, s.app_id, c.gateway, s.info, {rank} AS rank
             FROM services s JOIN clients c
-                ON c.workspace = s.workspace AND c.client_id = s.client_id AND c.generation = s.generation
+                ON c.workspace = s.workspace AND c.client_id = s.client_id AND c.generation >= s.generation
             WHERE {where} ORDER BY rank, {_ORDER[order]} LIMIT {limit:d}
             """,  # noqa: S608 the conditions hold only parameters
             *where.values,

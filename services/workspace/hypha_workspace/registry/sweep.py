@@ -44,7 +44,11 @@ _ORPHANS = """
 _GHOSTS = """
     DELETE FROM services s WHERE NOT EXISTS (
         SELECT FROM clients c
-        WHERE c.workspace = s.workspace AND c.client_id = s.client_id AND c.generation = s.generation
+        WHERE c.workspace = s.workspace AND c.client_id = s.client_id AND (
+            c.generation = s.generation
+            -- It has moved from a gateway that drains, and is about to register them again.
+            OR c.generation > s.generation AND c.created_at > now() - interval '10 s'
+        )
     )
 """
 _FORGOTTEN = """

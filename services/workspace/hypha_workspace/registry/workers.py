@@ -12,7 +12,7 @@ _WORKERS = """
     SELECT s.client_id, s.service_id, s.app_id, s.visibility, s.authorized_workspaces,
            s.generation || '.' || s.xmin::text AS version
     FROM services s JOIN clients c
-        ON c.workspace = s.workspace AND c.client_id = s.client_id AND c.generation = s.generation
+        ON c.workspace = s.workspace AND c.client_id = s.client_id AND c.generation >= s.generation
     WHERE s.workspace = $1 AND s.type = 'server-app-worker'
     ORDER BY s.seq LIMIT 1000
 """
