@@ -16,11 +16,11 @@ from hypha_rpc.rpc import RPC
 from hypha_common import envelope
 from hypha_common.bus import Bus
 from hypha_common.errors import HyphaError
-from hypha_common.ids import MANAGER_ID, Address, new_id
+from hypha_common.ids import MANAGER_ID, Address, new_id, role_of
 from hypha_common.principal import Permission, Principal, Scope
-from hypha_common.rpc import Router
+from hypha_common.rpc.router import instance_of
 from hypha_common.settings import Settings
-from hypha_common.subjects import client_frames, gateway_verb, partition_of, role_verb, workspace_events
+from hypha_common.subjects import client_frames, gateway_verb, partition_of, pinned, role_verb, workspace_events
 from hypha_common.wire import Stamp, split_frame
 
 
@@ -106,7 +106,7 @@ class Link:
         self._bus = gateway.bus
         self.principal = principal
         self._stamp = Stamp(sender=f"{workspace}/{client_id}", workspace=workspace, user=principal.dump())
-        self._router = Router("gateway")
+        self._pins: dict[str, str] = {}  # role -> the replica that this client talks to
         self._handler: Callable[[bytes], None] = lambda frame: None
         self._subscriptions: list[Any] = []
 
@@ -122,11 +122,19 @@ class Link:
         header, offset = split_frame(frame)
         to = Address.parse(header["to"], default_workspace=self.workspace)
         body = self._stamp.frame(header, str(to), frame[offset:])
-        subject = self._router.subject_for(to, header["method"], workspace=self.workspace)
-        if subject.startswith("hy.f."):
-            self._bus.publish(subject, envelope.frame(self._bus.instance_bytes, body))
-        else:
-            self._bus.publish(subject, envelope.call(self._bus.instance_bytes, self.generation, body))
+        role = role_of(to.workspace, to.client)
+        if role is None:
+            self._bus.publish(client_frames(to.workspace, to.client), envelope.frame(self._bus.instance_bytes, body))
+            return
+        instance = instance_of(header["method"]) or await self._pin(role)
+        payload = envelope.call(self._bus.instance_bytes, self.generation, body)
+        self._bus.publish(pinned(role, instance), payload)
+
+    async def _pin(self, role: str) -> str:
+        if role not in self._pins:
+            answer = await self._bus.request(role_verb(role, partition_of(self.workspace), "pin"), {})
+            self._pins[role] = answer["instance"]
+        return self._pins[role]
 
     def on_message(self, handler: Callable[[bytes], None]) -> None:
         self._handler = handler
