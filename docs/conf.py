@@ -13,7 +13,7 @@ project = "Hypha"
 copyright = "the authors of Hypha"  # noqa: A001 - the name is Sphinx's
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx_design", "coming", "repository", "generated"]
+extensions = ["myst_parser", "sphinx_design", "repository", "generated"]
 exclude_patterns = ["_ext"]
 nitpicky = True
 
