@@ -255,7 +255,11 @@ class Database:
         self._by_partition = [self._place(partition) for partition in range(PARTITIONS)]
         for name, shard in self._by_name.items():
             if shard.gate is not None:
-                shard.gate.set(partition_map.opened(name), changing=name in partition_map.disturbed)
+                shard.gate.set(
+                    partition_map.opened(name),
+                    epoch=partition_map.epoch,
+                    changing=name in partition_map.disturbed,
+                )
 
     async def settled(self) -> None:
         """Wait for the end of what the map does not allow any more."""

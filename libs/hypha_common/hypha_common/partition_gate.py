@@ -28,13 +28,15 @@ class Gate:
         self._database = database
         self._open: Mapping[int, int] = {}  # epoch by partition, as the map has it
         self._fences: dict[int, int] = {}  # epoch by partition, as the database has it
+        self._epoch = 0  # of the map
         self._changing = False  # a partition of this database is being moved
         self._running: dict[object, int | None] = {}  # the partition of each piece of work; None: the whole database
         self._left = asyncio.Event()
 
-    def set(self, opened: Mapping[int, int], *, changing: bool) -> None:
+    def set(self, opened: Mapping[int, int], *, epoch: int, changing: bool) -> None:
         """Let pass what the map says from now on."""
         self._open = opened
+        self._epoch = epoch
         self._changing = changing
 
     def fence(self, fences: Mapping[int, int]) -> None:
@@ -52,7 +54,8 @@ class Gate:
 
         """
         if partition is None:
-            if changes and self._changing:
+            # A fence that is newer than the map: what is being done to this database has not been heard yet.
+            if changes and (self._changing or max(self._fences.values(), default=0) > self._epoch):
                 raise Unavailable(f"A partition of database {self._database} is being moved, try again")
         elif not self._admits(partition):
             raise Unavailable(f"Partition {partition} is being moved to another database, try again")

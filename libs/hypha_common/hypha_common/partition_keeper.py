@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .bus import Bus
     from .db import Database
 
-__all__ = ["MOVED", "PartitionKeeper", "replica_name"]
+__all__ = ["MOVED", "PartitionKeeper", "find_partitions", "replica_name"]
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,16 @@ _LOOK_INTERVAL_S = 5.0  # the word may be lost
 def replica_name(role: str, instance: str) -> str:
     """Return what PostgreSQL knows the connections of a replica by."""
     return f"hypha-{role} {instance}"
+
+
+async def find_partitions(database: Database) -> None:
+    """
+    Read where partitions are and live by it: enough for a command, which has to be given anew after a move.
+
+    Raises Unavailable where the home database is away.
+
+    """
+    database.apply(database.map.with_places(await read_places(database.home)))
 
 
 class PartitionKeeper:

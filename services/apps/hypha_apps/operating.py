@@ -13,6 +13,7 @@ from hypha_common.db import Database
 from hypha_common.errors import ConfigurationError, HyphaError, NobodyServes, Unavailable
 from hypha_common.ids import Address
 from hypha_common.operating import operator_bus, print_rows, run
+from hypha_common.partition_keeper import find_partitions
 from hypha_common.subjects import PARTITIONS, partition_of, role_verb
 
 from .keeping.daemon_rows import DaemonRows
@@ -161,6 +162,7 @@ async def _open_database(settings: Settings) -> AsyncIterator[Database]:
     database = Database.from_settings(settings, "hypha-apps-operator")
     await database.connect()
     try:
+        await find_partitions(database)
         yield database
     except asyncpg.UndefinedTableError:
         raise ConfigurationError("The database has not the current schema; run `hypha-apps migrate`") from None

@@ -12,7 +12,7 @@ from hypha_common.bus import Bus
 from hypha_common.db import Database
 from hypha_common.errors import ConfigurationError, NotFound
 from hypha_common.operating import operator_bus, print_rows, run
-from hypha_common.partition_map import read_places
+from hypha_common.partition_keeper import find_partitions
 from hypha_common.principal import Principal, root_principal
 from hypha_common.scopes import app_of
 
@@ -183,7 +183,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     database = Database.from_settings(settings, "hypha-workspace-operator")
     await database.connect()
     try:
-        database.apply(database.map.with_places(await read_places(database.home)))
+        await find_partitions(database)
         yield Stores.of(database, settings)
     except asyncpg.UndefinedTableError:
         raise ConfigurationError("The database has not the current schema; run `hypha-workspace migrate`") from None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "SCHEMA", "databases_of", "is_current", "migrate"]
 
-HEAD = "0003"
+HEAD = "0004"
 SCHEMA = Schema("workspace", HEAD, Path(__file__).parent / "migrations")
 
 is_current = SCHEMA.is_current

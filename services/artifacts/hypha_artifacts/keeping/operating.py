@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from hypha_artifacts.core import Core
 from hypha_common.db import Database
+from hypha_common.errors import Unavailable
 from hypha_common.operating import operator_bus, print_rows, run
+from hypha_common.partition_keeper import find_partitions
 
 from .export import Exporter
 from .loose import count_due
@@ -47,6 +49,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         database = Database.from_settings(settings, "hypha-operator")
         await database.connect()
         stack.push_async_callback(database.close)
+        await find_partitions(database)
         core = Core.of(settings, bus, database)
         stack.push_async_callback(core.store.close)
         await core.store.open()
@@ -87,6 +90,8 @@ def verify(settings: Settings, parsed: argparse.Namespace) -> int | None:
     """Compare rows and objects; status 1 where something is wrong."""
 
     async def work(core: Core) -> int | None:
+        if core.database.map.disturbed:  # two databases have the same rows, and only one of them is kept up to date
+            raise Unavailable("A partition is being moved: `hypha-workspace partitions check` says what is to be done")
         report = await Verifier(core, workspace=parsed.workspace, deep=parsed.deep).run()
         _tell_report(report, parsed)
         return 1 if report.findings else None
@@ -120,7 +125,7 @@ def list_artifacts(settings: Settings, parsed: argparse.Namespace) -> int | None
         for shard in shards:
             last = ("", "")
             while page := await shard.fetch(_LIST, parsed.workspace, *last, _PAGE):
-                rows += [_listed(row) for row in page]
+                rows += [_listed(row) for row in page if core.database.owns(shard, row["workspace"])]
                 last = (page[-1]["workspace"], page[-1]["alias"])
         print_rows(rows, parsed)
 

@@ -35,6 +35,9 @@ _KNOW_GATEWAY = """
     ON CONFLICT (id) DO UPDATE SET expires_at = greatest(g.expires_at, excluded.expires_at)
 """
 
+# What is numbered next is newer than what has moved, in the other database as well: connections, and tasks of a queue.
+_GOING_ON = ("generation", "queue_tasks_id_seq")
+
 
 async def tables_there(connection: Connection) -> list[Table]:
     """Return those of our tables that a database has: a cluster may do without apps, or files."""
@@ -78,9 +81,10 @@ async def copy(source: Connection, target: Connection, partition: int) -> int:
             rows += await _copy(source, target, table, workspaces, partition)
         for row in await source.fetch(_GATEWAYS, workspaces):
             await target.execute(_KNOW_GATEWAY, row["id"], timedelta(seconds=LEASE_S), row["connections"], row["load"])
-        # The next connection of a moved client has to be the newer one there, too.
-        last = await source.fetchval("SELECT last_value FROM generation")
-        await target.execute("SELECT setval('generation', $1) WHERE $1 > (SELECT last_value FROM generation)", last)
+        for sequence in _GOING_ON:
+            last = await source.fetchval(f"SELECT last_value FROM {sequence}")  # noqa: S608 names of ours
+            query = f"SELECT setval('{sequence}', $1) WHERE $1 > (SELECT last_value FROM {sequence})"  # noqa: S608
+            await target.execute(query, last)
         return rows
 
 

@@ -80,7 +80,7 @@ TABLES = (
     _by_workspace("service_types", "workspace"),
     _by_workspace("event_log", "workspace", numbered="id"),
     _by_workspace("queues", "workspace"),
-    _by_workspace("queue_tasks", "workspace", numbered="id"),
+    _by_workspace("queue_tasks", "workspace"),
     _by_workspace("loaded_workspaces", "workspace"),
     _by_workspace("clients", "workspace"),
     _by_workspace("services", "workspace", numbered="seq"),

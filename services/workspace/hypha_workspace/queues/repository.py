@@ -7,6 +7,7 @@ import asyncpg
 
 from hypha_common.db import Database, Shard
 from hypha_common.errors import NotFound, PayloadTooLarge, QuotaExceeded, Unavailable
+from hypha_common.subjects import partition_of
 
 __all__ = ["Key", "Queues", "Taken", "forget_empty"]
 
@@ -41,7 +42,7 @@ FROM held h LEFT JOIN queues q ON q.workspace = $1 AND q.name = $2
 # Fenced by the connection that asks, where it is one ($4 not null).
 _TAKE = """
 WITH taken AS (
-    DELETE FROM queue_tasks WHERE id = (
+    DELETE FROM queue_tasks WHERE workspace = $1 AND queue = $2 AND id = (
         SELECT id FROM queue_tasks WHERE workspace = $1 AND queue = $2
           AND ($4::bigint IS NULL OR EXISTS (
               SELECT FROM clients WHERE workspace = $1 AND client_id = $3 AND generation = $4
@@ -132,10 +133,15 @@ class Queues:
         return None if row["id"] is None else Taken(row["id"], row["task"])
 
     async def put_back(self, workspace: str, name: str, taken: Taken) -> None:
-        """Undo :meth:`take`; nothing where the workspace is gone."""
+        """
+        Undo :meth:`take`; nothing where the workspace is gone, or this was done and the answer did not arrive.
+
+        The task may have been taken in another database, where its partition was at that time.
+
+        """
         try:
             await self._database.for_workspace(workspace).execute(_PUT_BACK, workspace, name, taken.id, taken.task)
-        except asyncpg.ForeignKeyViolationError:
+        except (asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError):
             return
 
     async def length(self, workspace: str, name: str) -> int:
@@ -156,13 +162,15 @@ class Queues:
         return [row["task"] for row in rows]
 
     async def filled(self, keys: Iterable[Key]) -> list[Key]:
-        """Return which of these queues hold something."""
+        """Return which of these queues hold something; those whose database is away are left out."""
         by_shard: dict[Shard, list[Key]] = {}
         for key in keys:
-            by_shard.setdefault(self._database.for_workspace(key[0]), []).append(key)
+            by_shard.setdefault(self._database.whole(partition_of(key[0])), []).append(key)
         found: list[Key] = []
         for shard, wanted in by_shard.items():
-            rows = await shard.fetch(_FILLED, [key[0] for key in wanted], [key[1] for key in wanted])
+            rows = await self._database.gather_there(
+                [shard], _FILLED, [key[0] for key in wanted], [key[1] for key in wanted]
+            )
             found += [(row["workspace"], row["name"]) for row in rows]
         return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from hypha_common.errors import BadRequest, HyphaError, PeerNotFound, Unavailable
+from hypha_common.errors import BadRequest, DeadlineExceeded, HyphaError, PeerNotFound, Unavailable
 from hypha_common.ids import HTTP_CLIENT_PREFIX
 from hypha_common.principal import Permission
 from hypha_common.rpc.service import Packed, Service, rpc_method
@@ -39,6 +39,11 @@ _PUSHED = broadcast("pushed")
 _LOOK_INTERVAL_S = 1.0
 _ASK_TIMEOUT_S = 2.0
 _FRESH_S = 0.02  # a caller that asked this moment is there
+# A task that nobody waits for any more is put back for as long as this where the database is away, or is just left by
+# the partition; for less when the process stops.
+_RETURN_FOR_S = 120.0
+_RETURN_LAST_S = 10.0
+_RETURN_AGAIN_S = 0.5
 
 
 class TaskQueues:
@@ -85,7 +90,11 @@ class TaskQueues:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._looking
-        await asyncio.gather(*self._returning)
+        if self._returning:
+            _, left = await asyncio.wait(self._returning, timeout=_RETURN_LAST_S)
+            for returning in left:
+                returning.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     @rpc_method
     async def push(self, queue_name: str, task: dict[str, Any], *, context: Caller) -> None:
@@ -180,11 +189,31 @@ class TaskQueues:
     async def _return(self, key: Key, taking: asyncio.Future[Taken | None]) -> None:
         try:
             taken = await taking
-            if taken is not None:
+        except HyphaError as error:  # as whoever waited for it would have been told
+            log.info("task_not_taken", workspace=key[0], queue=key[1], error=str(error))
+            return
+        if taken is None:
+            return
+        returned = False
+        try:
+            async with asyncio.timeout(_RETURN_FOR_S):
+                await self._put_back(key, taken)
+            returned = True
+        except TimeoutError:
+            pass
+        finally:
+            if not returned:
+                log.error("task_lost", workspace=key[0], queue=key[1])
+        self._lines.wake(key)
+
+    async def _put_back(self, key: Key, taken: Taken) -> None:
+        while True:
+            try:
                 await self._queues.put_back(*key, taken)
-                self._lines.wake(key)
-        except HyphaError as error:
-            log.error("task_lost", workspace=key[0], queue=key[1], error=str(error))
+                return
+            except (Unavailable, DeadlineExceeded) as error:
+                log.info("task_not_returned_yet", workspace=key[0], queue=key[1], error=str(error))
+            await asyncio.sleep(_RETURN_AGAIN_S)
 
     async def _check_waits(self, context: Caller) -> None:
         """Raise PeerNotFound where the caller is gone: a task given to nobody would be lost."""
