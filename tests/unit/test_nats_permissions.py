@@ -114,11 +114,12 @@ PUBLISHED = {
     role_verb("auth", 7, "authenticate"): ("auth", "gateway"),
     role_verb("auth", 7, "block"): ("auth", "workspace"),
     role_verb("workspace", 7, "connect"): ("workspace", "gateway"),
+    role_verb("workspace", 7, "info"): (*SERVING, "gateway", "operator"),
     role_verb("artifacts", 7, "http"): ("artifacts", "gateway"),
     role_verb("apps", 7, "ensure"): ("apps", "gateway", "workspace"),
     role_verb("apps", 7, "stop_session"): ("apps", "operator"),
     broadcast("security"): ("auth", "operator"),
-    broadcast("roll-call"): ("workspace", "operator"),
+    broadcast("roll-call"): ("gateway", "workspace", "operator"),
     broadcast("workspace_deleted"): ("workspace", "operator"),
     broadcast("app_session"): ("apps",),
     broadcast("login"): ("auth",),
@@ -236,10 +237,10 @@ async def test_commands_say_what_they_lack(nats: DeployedNats, connect: Connect)
             assert await gateways_there(bus) == []
             raise ConfigurationError("No gateway is there")  # not so: nobody was asked
 
-    for user in ("operator", "workspace"):
+    for user in ("operator", "gateway", "workspace"):
         async with operator_bus(settings(user)) as bus:
             assert [found["id"] for found in await gateways_there(bus)] == [gateway.instance]
-    for user in ("gateway", "artifacts"):
+    for user in ("auth", "artifacts"):
         told = r"publish on hy\.b\.roll-call; give this command the user .* operator"
         with pytest.raises(NotPermitted, match=told):
             await look(settings(user))

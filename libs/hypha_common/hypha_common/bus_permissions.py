@@ -38,7 +38,7 @@ _REQUESTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "workspace": ("announce", "info", "instances", "workers"),
         "artifacts": ("app_services",),
     },
-    OPERATOR: {"auth": ("audit",), "apps": ("stop_session", "workers")},
+    OPERATOR: {"auth": ("audit",), "workspace": ("info",), "apps": ("stop_session", "workers")},
 }
 
 # What is asked of, or told to, one gateway (hy.g.<gateway>.<verb>).
