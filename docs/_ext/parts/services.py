@@ -7,6 +7,7 @@ looked at.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ def service(page: str) -> str:
 
 @cache
 def _offers() -> dict[str, Offer]:
+    return asyncio.run(_made())
+
+
+async def _made() -> dict[str, Offer]:
+    """Make the services; pools of databases want a loop, though nothing is connected."""
     absent: Any = _Absent()
     settings = Settings.load(
         {
