@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +14,11 @@ from hypha_rpc import connect_to_server
 
 from hypha_common.ids import new_id, personal_workspace
 from tests.chaos.members import KINDS
-from tests.cluster.balancer import balancer
+from tests.cluster.balancer import Balancer, balancer
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.app_worker import create_script
 from tests.fixtures.faulty_store import FaultyStore
+from tests.fixtures.nats_cluster import WHOLE_HUB, NatsCluster
 from tests.fixtures.object_store import ObjectStore
 
 __all__ = ["Arena", "arena"]
@@ -86,14 +87,19 @@ class Arena:
     """A cluster with two replicas of everything, what stands around it, and handles to hurt each part."""
 
     cluster: RunningCluster
-    urls: list[str]  # where members connect: each gateway, and a balancer
+    front: Balancer
     store: FaultyStore
     objects: ObjectStore
     worker: Worker
     owner: str  # of the apps that members look up
     kinds: tuple[str, ...]
-    known_errors: int = 0
+    nats: NatsCluster | None = None  # of three servers, where the hub has none of its own
     before: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def urls(self) -> list[str]:
+        """Where members connect: each gateway, and a balancer."""
+        return [*self.cluster.gateway_urls, self.front.url]
 
     @property
     def workspace(self) -> str:
@@ -110,18 +116,16 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(
-    *flags: str,
-    browser: bool = False,
-    environ: dict[str, str] | None = None,
-    on_start: Callable[[], None] | None = None,
-) -> AsyncIterator[Arena]:
-    """Start everything; ``browser``: with a browser worker and an app in it."""
+async def arena(*flags: str, browser: bool = False, three_nats: bool = False) -> AsyncIterator[Arena]:
+    """Start everything; ``browser``: with a browser worker and an app in it; ``three_nats``: on three NATS servers."""
+    nats = await asyncio.to_thread(NatsCluster) if three_nats else None
     objects = await asyncio.to_thread(ObjectStore)
     store = FaultyStore(objects.url)
     await store.start()
     settings = {**objects.settings(), "endpoint_url": store.url, "enable_s3_proxy": "true"}
     variables = {f"HYPHA_{name.upper()}": value for name, value in settings.items()}
+    if nats is not None:
+        variables |= nats.environment(WHOLE_HUB)
     replicas = [f"--{role}-replicas=2" for role in ("workspace", "auth", "artifacts", "apps")]
     if not browser:
         replicas.append("--disable-inprocess-browser-worker")
@@ -131,7 +135,7 @@ async def arena(
             cluster = await asyncio.to_thread(
                 RunningCluster,
                 "--gateways=2", "--enable-server-apps", *replicas, *flags,
-                storage=True, environ={**variables, **(environ or {})},
+                storage=True, environ=variables,
             )  # fmt: skip
             front = await stack.enter_async_context(balancer(cluster.gateway_urls))
             owner = f"chaos-{new_id(6).lower()}"
@@ -139,7 +143,7 @@ async def arena(
             task = asyncio.create_task(worker.run())
             stack.push_async_callback(_ended, task)
             kinds = tuple(kind for kind in KINDS if browser or kind != "browser")
-            made = Arena(cluster, [*cluster.gateway_urls, front.url], store, objects, worker, owner, kinds)
+            made = Arena(cluster, front, store, objects, worker, owner, kinds, nats)
             await _install(made, browser=browser)
             yield made
     finally:
@@ -147,6 +151,8 @@ async def arena(
             await asyncio.to_thread(cluster.stop)
         await store.stop()
         await asyncio.to_thread(objects.stop)
+        if nats is not None:
+            await asyncio.to_thread(nats.close)
 
 
 async def _install(made: Arena, *, browser: bool) -> None:

@@ -6,14 +6,18 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import psutil
 
+from hypha.server.probe import is_ready
 from tests.chaos.arena import Arena
+from tests.chaos.nats_faults import frozen_node, lost_node, nodes_in_turn
 from tests.fixtures import faulty_store
 
-__all__ = ["FAULTS", "Fault", "Inject"]
+__all__ = ["FAULTS", "Fault", "Inject", "Needs"]
 
+Needs: TypeAlias = Literal["", "browser", "three_nats"]
 Inject = Callable[[Arena], AbstractAsyncContextManager[None]]
 
 _ROLES = ("gateway", "workspace", "auth", "artifacts", "apps")
@@ -27,7 +31,8 @@ class Fault:
 
     ``inject`` hurts on entry and ends the fault on exit, ``hold_s`` later. ``restarted`` are the roles of which a
     process may be started again; where the fault is ``lossless``, frames of bystanders must not get lost.
-    A fault that ``forgets`` empties the registry: for a while listings lack what is there.
+    A fault that ``forgets`` empties the registry: for a while listings lack what is there. It ``needs`` a system with
+    more than every system has.
 
     """
 
@@ -38,7 +43,7 @@ class Fault:
     restarted: frozenset[str] = frozenset()
     lossless: bool = False
     forgets: bool = False
-    needs: frozenset[str] = frozenset()
+    needs: Needs = ""
 
 
 def _killed(role: str, number: signal.Signals = signal.SIGKILL, *, index: int = -1) -> Inject:
@@ -95,12 +100,29 @@ async def _store_gone(arena: Arena) -> AsyncIterator[None]:
 async def _all_in_turn(arena: Arena) -> AsyncIterator[None]:
     """End every process of ours, one at a time, as an upgrade does; the next when the one before is back."""
     for role in _ROLES:
-        for pid in arena.pids[role]:
+        for index, pid in enumerate(arena.pids[role]):
+            gateway = arena.cluster.gateway_urls[index] if role == "gateway" else ""
+            if gateway:
+                arena.front.leave(gateway)  # balancers are told first
             os.kill(pid, signal.SIGTERM)
             async with asyncio.timeout(3 * _UNTIL_S):
-                while pid in arena.pids.get(role, [pid]) or len(arena.pids[role]) < len(arena.before[role]):
-                    await asyncio.sleep(0.05)
+                await _replaced(arena, role, pid)
+            if gateway:
+                arena.front.use(gateway)
     yield
+
+
+async def _replaced(arena: Arena, role: str, pid: int) -> None:
+    """Wait until as many processes of a role as before are ready, without that one."""
+    while True:
+        pids = arena.pids.get(role, [])
+        if pid not in pids and len(pids) == len(arena.before[role]):
+            variable = "HYPHA_PORT" if role == "gateway" else "HYPHA_METRICS_PORT"
+            with suppress(psutil.NoSuchProcess, KeyError):  # one that ended, or that is not yet what it will be
+                ports = [psutil.Process(one).environ()[variable] for one in pids]
+                if all([await is_ready(f"http://127.0.0.1:{port}") for port in ports]):
+                    return
+        await asyncio.sleep(0.05)
 
 
 def _faults() -> list[Fault]:
@@ -150,9 +172,15 @@ def _faults() -> list[Fault]:
               restarted=frozenset({"worker"}), lossless=True),
         Fault("freeze-worker", "SIGSTOP of that worker for 8 s", _frozen("worker"), hold_s=8.0, lossless=True),
         Fault("kill-browser-worker", "SIGKILL of the browser worker", _killed("browser_worker"),
-              restarted=frozenset({"browser_worker"}), lossless=True, needs=frozenset({"browser"})),
+              restarted=frozenset({"browser_worker"}), lossless=True, needs="browser"),
         Fault("freeze-browser-worker", "SIGSTOP of the browser worker and its browser for 8 s",
-              _frozen("browser_worker"), hold_s=8.0, lossless=True, needs=frozenset({"browser"})),
+              _frozen("browser_worker"), hold_s=8.0, lossless=True, needs="browser"),
+        Fault("lose-nats-node", "SIGKILL of one of three NATS servers, back after 5 s", lost_node, 5.0,
+              needs="three_nats"),
+        Fault("nats-nodes-in-turn", "SIGKILL of two of three NATS servers, one when the other is back", nodes_in_turn,
+              needs="three_nats"),
+        Fault("freeze-nats-node", "SIGSTOP of one of three NATS servers for 20 s", frozen_node, 20.0,
+              needs="three_nats"),
         Fault("rolling-restart", "SIGTERM of every process of ours, one after another", _all_in_turn,
               restarted=frozenset(_ROLES)),
     ]  # fmt: skip

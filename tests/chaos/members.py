@@ -167,14 +167,14 @@ async def _queue(member: Member, target: Member, call: Call) -> None:
     await queue.push(name, {"call": call.id})
     member.doubtful.discard(call.id)
     before = set(member.doubtful)
-    member.doubtful.update(member.pushed[:1])  # a pop that fails may have taken the first one
-    task = await queue.pop(name, timeout=0)
-    value = task["call"] if task is not None else "nothing"
     possible = []
     for pushed in member.pushed:
         possible.append(pushed)
         if pushed not in before:
             break
+    member.doubtful.update(possible)  # a pop that fails may have taken any: those before it may never have been there
+    task = await queue.pop(name, timeout=0)
+    value = task["call"] if task is not None else "nothing"
     member.doubtful = before - {value}
     if value in possible:
         member.pushed = member.pushed[member.pushed.index(value) + 1 :]

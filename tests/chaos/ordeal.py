@@ -100,12 +100,12 @@ class Ordeal:
 
 
 @asynccontextmanager
-async def ordeal(arena: Arena, *, seed: int = 0, kinds: tuple[str, ...] | None = None) -> AsyncIterator[Ordeal]:
+async def ordeal(arena: Arena, *, seed: int = 0, members: int = 9) -> AsyncIterator[Ordeal]:
     """Put a system under load. Saves the history and says where, if it is not clean or something else fails."""
     made: Ordeal | None = None
     try:
         async with at_work(
-            arena.cluster, arena.urls, kinds=kinds or arena.kinds, seed=seed, apps=arena.workspace
+            arena.cluster, arena.urls, kinds=arena.kinds, members=members, seed=seed, apps=arena.workspace
         ) as workload:
             made = Ordeal(arena, workload)
             yield made

@@ -72,8 +72,11 @@ class Operator:
 @asynccontextmanager
 async def operate(cluster: RunningCluster, *, user: str = OPERATOR) -> AsyncIterator[Operator]:
     """Look at a running cluster with the settings that its services were given, as one of the users of its NATS."""
-    login = {"HYPHA_NATS_USER": user, "HYPHA_NATS_PASSWORD": nats_passwords(cluster.data_dir)[user]}
-    environment = {**psutil.Process(cluster.pids["workspace"][0]).environ(), **login}
+    environment = psutil.Process(cluster.pids["workspace"][0]).environ()
+    if (
+        environment.get("HYPHA_NATS_USER") == "workspace"
+    ):  # else all are one user of a NATS that is not the cluster's own
+        environment |= {"HYPHA_NATS_USER": user, "HYPHA_NATS_PASSWORD": nats_passwords(cluster.data_dir)[user]}
     bus = Bus.from_settings(Settings.load({}, environ=environment), user, on_fatal=print)
     await bus.connect()
     try:

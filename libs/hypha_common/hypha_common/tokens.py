@@ -40,6 +40,7 @@ DEFAULT_NAMESPACE = "https://amun.ai/"
 DEFAULT_AUDIENCE = "https://amun-ai.eu.auth0.com/api/v2/"
 
 _REQUIRED = ["iss", "sub", "aud", "iat", "exp"]
+_LEEWAY_S = 60  # for `nbf`, because clocks differ; expiry has none
 
 BAD_SIGNATURE = "Signature verification failed."
 EXPIRED = "The token has expired. Please fetch a new one"
@@ -190,8 +191,15 @@ class TokenCodec:
         """Verify with one key. Raises InvalidSignatureError where another one may fit, else Unauthorized."""
         try:
             claims: dict[str, Any] = self._jwt.decode(
-                token, key.jwk, algorithms=[key.algorithm], audience=self._audience, issuer=self._issuer
+                token,
+                key.jwk,
+                algorithms=[key.algorithm],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=_LEEWAY_S,
             )
+            if int(claims["exp"]) <= time.time():
+                raise jwt.ExpiredSignatureError
         except jwt.InvalidSignatureError:
             raise
         except jwt.ExpiredSignatureError:
