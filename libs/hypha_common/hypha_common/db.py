@@ -39,6 +39,7 @@ _STATEMENT_CACHE = 256
 _AWAY = (
     OSError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server has ended the connection, and that has been read only in part
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
