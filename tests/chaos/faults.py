@@ -146,7 +146,8 @@ def _faults() -> list[Fault]:
         Fault("freeze-gateway-20", "SIGSTOP of a gateway for 20 s, longer than its lease", _frozen("gateway"), 20.0,
               forgets=True),
         Fault("kill-nats", "SIGKILL of the only NATS server", _killed("nats"), restarted=frozenset({"nats"})),
-        Fault("freeze-nats", "SIGSTOP of the only NATS server for 20 s", _frozen("nats"), hold_s=20.0),
+        Fault("freeze-nats", "SIGSTOP of the only NATS server for 20 s, longer than leases", _frozen("nats"), 20.0,
+              forgets=True),
         Fault(
             "restart-postgres", "PostgreSQL restarted (fast)", _killed("postgres", signal.SIGINT),
             restarted=frozenset({"postgres"}),
@@ -181,7 +182,7 @@ def _faults() -> list[Fault]:
               needs="three_nats"),
         Fault("nats-nodes-in-turn", "SIGKILL of two of three NATS servers, one when the other is back", nodes_in_turn,
               needs="three_nats"),
-        Fault("freeze-nats-node", "SIGSTOP of one of three NATS servers for 20 s", frozen_node, 20.0,
+        Fault("freeze-nats-node", "SIGSTOP of one of three NATS servers for 20 s", frozen_node, 20.0, forgets=True,
               needs="three_nats"),
         Fault("rolling-restart", "SIGTERM of every process of ours, one after another", _all_in_turn,
               restarted=frozenset(_ROLES)),

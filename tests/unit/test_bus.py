@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import psutil
 import pytest
 
 from hypha_common import envelope
@@ -196,3 +197,23 @@ async def test_a_server_that_is_not_there_is_an_error_soon(monkeypatch: pytest.M
         with pytest.raises(Unavailable) as caught:
             await bus.connect()
         assert "hidden" not in str(caught.value)
+
+
+async def test_a_server_that_answers_too_late_is_heard_again_at_once(server: NatsServer, buses: list[Bus]) -> None:
+    """A flush that nobody waits for any more is answered when the server runs again; what follows is read, too."""
+    one, two = buses
+    inbox = Inbox()
+    await two.subscribe("late", inbox)
+    await two.flush()
+    frozen = psutil.Process(server.pid)
+    frozen.suspend()
+    try:
+        while frozen.status() != psutil.STATUS_STOPPED:  # a signal takes a moment to all threads
+            await asyncio.sleep(0.01)
+        with pytest.raises(DeadlineExceeded):
+            await two.flush(timeout=0.2)
+    finally:
+        frozen.resume()
+    await two.flush()
+    one.publish("late", b"hello")
+    assert await inbox.take() == b"hello"

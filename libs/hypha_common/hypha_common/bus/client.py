@@ -110,6 +110,13 @@ class DirectClient(NatsClient):
         self._pongs.append(future if future is not None else asyncio.get_running_loop().create_future())
         self._write(PING_PROTO)
 
+    async def _process_pong(self) -> None:
+        # A flush that timed out has cancelled its future. nats-py would set that one's result when the server answers
+        # after all, and the error would end the read loop: deaf until pings go unanswered, though flush() succeeds.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     async def _process_err(self, err_msg: str) -> None:
         if (violation := _VIOLATION.search(err_msg)) is not None:
             self._on_violation("publish" if violation[1] == "publish" else "subscribe", violation[2])
