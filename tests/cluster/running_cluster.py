@@ -22,7 +22,7 @@ from hypha_common.ids import new_id, personal_workspace
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.tokens import TokenCodec
 
-__all__ = ["RunningCluster"]
+__all__ = ["RunningCluster", "new_data_dir"]
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
@@ -63,8 +63,7 @@ class RunningCluster:
         self._temporary = Path(tempfile.mkdtemp(prefix="hypha-test-"))
         self.data_dir = data_dir or self._temporary / "data"
         if data_dir is None:
-            # Making a database takes longer than all the rest of a start.
-            subprocess.run(["cp", "-a", _started_once(), self.data_dir], check=True)
+            new_data_dir(self.data_dir)
         self.root_token = secrets.token_hex(32)
         self.gateway_urls: list[str] = []
         self.log_file = self._temporary / "server.log"
@@ -168,6 +167,11 @@ class RunningCluster:
     def output(self) -> str:
         """What the server printed so far."""
         return self.log_file.with_suffix(".out").read_text()
+
+
+def new_data_dir(path: Path) -> None:
+    """Make a data directory with an empty database: making that takes longer than all the rest of a start."""
+    subprocess.run(["cp", "-a", _started_once(), path], check=True)
 
 
 @functools.cache
