@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypha_common.ids import Address
 from hypha_common.principal import Principal
 from hypha_common.rpc import RemoteError, RpcPeer
 from hypha_common.settings import Settings
-from hypha_common.subjects import client_frames, partition_of, role_verb
+from hypha_common.subjects import client_frames, pinned, role_verb
 from hypha_common.tokens import TokenCodec
 from tests.fixtures.auth import ROOT_TOKEN, SECRET, auth_database, auth_settings, bus, eventually, nats_url, postgres
 
@@ -28,8 +29,9 @@ AUTH = Address("public", "hypha-auth")
 class Program:
     """A client of the hub, seen from the bus."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, replicas: Iterable[str]) -> None:
         self._bus = bus
+        self._replicas = deque(replicas)
         self.peer = RpcPeer(send=self._send, server_base_url="http://hub.example.org")
 
     async def start(self) -> None:
@@ -38,8 +40,9 @@ class Program:
         await self._bus.flush()
 
     def _send(self, frame: bytes, **how: Any) -> None:
-        subject = role_verb("auth", partition_of(HERE.workspace), "call")
-        self._bus.publish(subject, call(self._bus.instance_bytes, 1, frame))
+        """Send as a gateway does, to one replica after another."""
+        self._replicas.rotate()
+        self._bus.publish(pinned("auth", self._replicas[0]), call(self._bus.instance_bytes, 1, frame))
 
     async def login(self, method: str, **kwargs: Any) -> Any:
         name = f"services.hypha-login.{method}"
@@ -55,8 +58,8 @@ class Program:
 
 
 @pytest.fixture
-async def program(bus: Bus) -> AsyncIterator[Program]:
-    started = Program(bus)
+async def program(bus: Bus, replicas: Any, announced: list[dict[str, Any]]) -> AsyncIterator[Program]:
+    started = Program(bus, {message["instance"] for message in announced})
     await started.start()
     yield started
     await started.peer.close()
