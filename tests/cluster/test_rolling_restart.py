@@ -114,12 +114,13 @@ def _accepted(cluster: RunningCluster, load: Load, calls: list[Call]) -> list[Ca
     Return the failed calls among ``calls`` that the cluster had accepted.
 
     hypha-rpc itself refuses to send while its websocket is being closed. Where it is asked to send a moment after that
-    it opens two connections, closes the first, and forgets what it sent there (client_gone with code 1000).
+    it opens two connections and forgets what it sent on the first: that is closed (client_gone with code 1000) or, at
+    another gateway, superseded.
     """
     offset = time.time() - time.monotonic()
     left: dict[str, list[float]] = {}
     for line in cluster.log.splitlines():
-        if '"client_gone"' in line and '"code": 1000' in line:
+        if ('"client_gone"' in line and '"code": 1000' in line) or '"client_superseded"' in line:
             entry = json.loads(line)
             moment = datetime.fromisoformat(entry["timestamp"]).timestamp() - offset
             left.setdefault(entry["client"].rpartition("/")[2], []).append(moment)
