@@ -13,7 +13,7 @@ import jwt
 
 from tests.chaos.history import Call, History
 
-__all__ = ["KINDS", "OBSERVED", "Kind", "Member", "settle"]
+__all__ = ["KINDS", "OBSERVED", "OF_SEVERAL_STEPS", "Kind", "Member", "settle"]
 
 # How much one call of `large` carries each way; hypha-rpc cuts it into pieces.
 _LARGE_BYTES = 600_000
@@ -235,6 +235,8 @@ KINDS: dict[str, Kind] = {
     "browser": _browser,  # in the browser worker
 }
 OBSERVED = frozenset({"peer", "callback", "generator", "large", "http"})  # whose execution the target notes
+# More than one message: that one of them reached nobody says nothing of those before it.
+OF_SEVERAL_STEPS = frozenset({"callback", "generator", "large"})
 
 
 async def settle(tasks: list[asyncio.Task[None]]) -> None:

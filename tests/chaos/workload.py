@@ -12,7 +12,7 @@ from websockets.exceptions import WebSocketException
 
 from hypha_common.ids import new_id, personal_workspace
 from tests.chaos.history import Call, History, brief
-from tests.chaos.members import KINDS, OBSERVED, Member, settle
+from tests.chaos.members import KINDS, OBSERVED, OF_SEVERAL_STEPS, Member, settle
 from tests.cluster.frame_client import FrameClient, RefusedError
 from tests.cluster.running_cluster import RunningCluster
 
@@ -61,7 +61,7 @@ class Workload:
             async with asyncio.timeout(2 * DEADLINE_S):
                 await KINDS[kind](member, target, call)
         except Exception as error:  # noqa: BLE001 whatever it is, it is an answer
-            self.history.failed(call, error)
+            self.history.failed(call, error, definite=False if kind in OF_SEVERAL_STEPS else None)
         return call
 
     async def watch_self(self) -> None:
