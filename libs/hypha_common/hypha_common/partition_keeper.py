@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from .bus import Bus
     from .db import Database
 
-__all__ = ["MOVED", "PartitionKeeper", "find_partitions", "replica_name"]
+__all__ = ["MOVED", "PartitionKeeper", "find_partitions", "keep_looking", "replica_name"]
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,21 @@ async def find_partitions(database: Database) -> None:
 
     """
     database.apply(database.map.with_places(await read_places(database.home)))
+
+
+async def keep_looking(look: Callable[[], Awaitable[None]], wake: asyncio.Event, *, interval_s: float) -> None:
+    """Look every ``interval_s`` seconds, and whenever ``wake`` is set; runs for ever."""
+    while True:
+        try:
+            async with asyncio.timeout(interval_s):
+                await wake.wait()
+        except TimeoutError:
+            pass
+        wake.clear()
+        try:
+            await look()
+        except HyphaError as error:
+            log.info("partitions_not_read", error=str(error))
 
 
 class PartitionKeeper:
@@ -58,17 +74,7 @@ class PartitionKeeper:
 
     async def run(self) -> None:
         """Run for the life of the process."""
-        while True:
-            try:
-                async with asyncio.timeout(_LOOK_INTERVAL_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            try:
-                await self.look()
-            except HyphaError as error:
-                log.info("partitions_not_read", error=str(error))
+        await keep_looking(self.look, self._wake, interval_s=_LOOK_INTERVAL_S)
 
     async def look(self) -> None:
         """Read the map once and live by it."""

@@ -4,16 +4,12 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import structlog
-
 from hypha_common.bus import Bus
-from hypha_common.errors import HyphaError, NobodyServes, Unavailable
-from hypha_common.partition_keeper import MOVED
+from hypha_common.errors import NobodyServes, Unavailable
+from hypha_common.partition_keeper import MOVED, keep_looking
 from hypha_common.subjects import PARTITIONS, role_verb
 
 __all__ = ["Places"]
-
-log = structlog.get_logger(__name__)
 
 _LOOK_INTERVAL_S = 10.0  # the word of a move may be lost
 _TIMEOUT_S = 3.0
@@ -36,18 +32,7 @@ class Places:
     async def run(self) -> None:
         """Look for the life of the gateway: now and then, and when a partition has been moved."""
         await self._bus.subscribe(MOVED, lambda subject, reply, payload: self._wake.set())
-        while True:
-            try:
-                async with asyncio.timeout(_LOOK_INTERVAL_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            if self._bus.is_connected:
-                try:
-                    await self.look()
-                except HyphaError as error:
-                    log.info("partitions_not_read", error=str(error))
+        await keep_looking(self._look_if_connected, self._wake, interval_s=_LOOK_INTERVAL_S)
 
     async def look(self) -> None:
         """Ask once. Raises Unavailable or DeadlineExceeded where nobody tells."""
@@ -67,6 +52,10 @@ class Places:
         partition, answer = await self._first(verb, message, [*first, *partitions], timeout)
         self._served[database] = partition
         return answer
+
+    async def _look_if_connected(self) -> None:
+        if self._bus.is_connected:
+            await self.look()
 
     async def _first(
         self, verb: str, message: Mapping[str, Any], partitions: Iterable[int], timeout: float
