@@ -36,10 +36,14 @@ __all__ = [
 
 _MAX_TEST_S = 120.0  # a client whose server is gone would wait for ever
 _MAX_SLOW_TEST_S = 900.0
+# With its fixtures, and where a test does not even end when it is cancelled; for the others it is in pyproject.toml.
+_MAX_SLOW_ITEM_S = 1500.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.get_closest_marker("slow") is not None:
+            item.add_marker(pytest.mark.timeout(_MAX_SLOW_ITEM_S))
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             limit_s = _MAX_TEST_S if item.get_closest_marker("slow") is None else _MAX_SLOW_TEST_S
             item.obj = _limited(item.obj, limit_s)

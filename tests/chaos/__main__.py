@@ -67,7 +67,7 @@ class _Arenas:
     async def that_has(self, needs: Needs) -> Arena:
         if self._arena is None or self._has != needs:
             await self.leave()
-            place = arena(browser=needs == "browser", three_nats=needs == "three_nats")
+            place = arena(browser=needs == "browser", three_nats=needs == "three_nats", wire=needs == "wire")
             self._arena, self._has = await self._stack.enter_async_context(place), needs
         return self._arena
 

@@ -4,8 +4,9 @@ import asyncio
 import os
 import sys
 import textwrap
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +14,13 @@ import psutil
 from hypha_rpc import connect_to_server
 
 from hypha_common.ids import new_id, personal_workspace
+from tests.chaos.away import Away, away
 from tests.chaos.members import KINDS
 from tests.cluster.balancer import Balancer, balancer
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.app_worker import create_script
 from tests.fixtures.faulty_store import FaultyStore
+from tests.fixtures.link import Link
 from tests.fixtures.nats_cluster import WHOLE_HUB, NatsCluster
 from tests.fixtures.object_store import ObjectStore
 
@@ -94,12 +97,14 @@ class Arena:
     owner: str  # of the apps that members look up
     kinds: tuple[str, ...]
     nats: NatsCluster | None = None  # of three servers, where the hub has none of its own
+    away: Away | None = None  # processes in another place
     before: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def urls(self) -> list[str]:
         """Where members connect: each gateway, and a balancer."""
-        return [*self.cluster.gateway_urls, self.front.url]
+        far = [] if self.away is None else [self.away.gateway_url]
+        return [*far, *self.cluster.gateway_urls, self.front.url]
 
     @property
     def workspace(self) -> str:
@@ -107,7 +112,12 @@ class Arena:
 
     @property
     def pids(self) -> dict[str, list[int]]:
-        return {**self.cluster.pids, "worker": [self.worker.pid]}
+        far = {} if self.away is None else self.away.pids
+        return {**self.cluster.pids, **far, "worker": [self.worker.pid]}
+
+    def errors(self) -> list[str]:
+        """Return the log lines of what the hub regards as its own fault."""
+        return [*self.cluster.errors(), *(() if self.away is None else self.away.errors())]
 
     def family(self, role: str, index: int = 0) -> list[psutil.Process]:
         """Return a process with its descendants: PostgreSQL's, a browser's."""
@@ -116,8 +126,34 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(*flags: str, browser: bool = False, three_nats: bool = False) -> AsyncIterator[Arena]:
-    """Start everything; ``browser``: with a browser worker and an app in it; ``three_nats``: on three NATS servers."""
+async def arena(*, browser: bool = False, three_nats: bool = False, wire: bool = False) -> AsyncIterator[Arena]:
+    """
+    Start everything.
+
+    ``browser``: with a browser worker and an app in it; ``three_nats``: on three NATS servers; ``wire``: with a
+    third gateway and workspace replica behind a wire that can be cut, in network namespaces, which only root may make.
+
+    """
+    with ExitStack() as stack:
+        link = stack.enter_context(_in_a_network_of_its_own()) if wire else None
+        async with _arena(link, browser=browser, three_nats=three_nats) as made:
+            yield made
+
+
+@contextmanager
+def _in_a_network_of_its_own() -> Iterator[Link]:
+    loop, made = asyncio.get_running_loop(), Link()
+    try:
+        with made.in_hub():
+            loop.set_default_executor(ThreadPoolExecutor())  # threads stay in the network where they began
+            yield made
+    finally:
+        loop.set_default_executor(ThreadPoolExecutor())
+        made.close()
+
+
+@asynccontextmanager
+async def _arena(link: Link | None, *, browser: bool, three_nats: bool) -> AsyncIterator[Arena]:
     nats = await asyncio.to_thread(NatsCluster) if three_nats else None
     objects = await asyncio.to_thread(ObjectStore)
     store = FaultyStore(objects.url)
@@ -134,7 +170,7 @@ async def arena(*flags: str, browser: bool = False, three_nats: bool = False) ->
         async with AsyncExitStack() as stack:
             cluster = await asyncio.to_thread(
                 RunningCluster,
-                "--gateways=2", "--enable-server-apps", *replicas, *flags,
+                "--gateways=2", "--enable-server-apps", *replicas,
                 storage=True, environ=variables,
             )  # fmt: skip
             front = await stack.enter_async_context(balancer(cluster.gateway_urls))
@@ -143,7 +179,8 @@ async def arena(*flags: str, browser: bool = False, three_nats: bool = False) ->
             task = asyncio.create_task(worker.run())
             stack.push_async_callback(_ended, task)
             kinds = tuple(kind for kind in KINDS if browser or kind != "browser")
-            made = Arena(cluster, front, store, objects, worker, owner, kinds, nats)
+            far = None if link is None else await stack.enter_async_context(away(link, cluster))
+            made = Arena(cluster, front, store, objects, worker, owner, kinds, nats, far)
             await _install(made, browser=browser)
             yield made
     finally:

@@ -14,10 +14,11 @@ from hypha.server.probe import is_ready
 from tests.chaos.arena import Arena
 from tests.chaos.nats_faults import frozen_node, lost_node, nodes_in_turn
 from tests.fixtures import faulty_store
+from tests.fixtures.link import Link
 
 __all__ = ["FAULTS", "Fault", "Inject", "Needs"]
 
-Needs: TypeAlias = Literal["", "browser", "three_nats"]
+Needs: TypeAlias = Literal["", "browser", "three_nats", "wire"]
 Inject = Callable[[Arena], AbstractAsyncContextManager[None]]
 
 _ROLES = ("gateway", "workspace", "auth", "artifacts", "apps")
@@ -71,6 +72,16 @@ def _frozen(role: str, *, index: int = -1) -> Inject:
             for process in reversed(processes):
                 with suppress(psutil.NoSuchProcess):
                     process.resume()
+
+    return inject
+
+
+def _cut_off(address: str) -> Inject:
+    @asynccontextmanager
+    async def inject(arena: Arena) -> AsyncIterator[None]:
+        assert arena.away is not None, "all of the hub is in one place"
+        with arena.away.link.cut(address):
+            yield
 
     return inject
 
@@ -184,6 +195,13 @@ def _faults() -> list[Fault]:
               needs="three_nats"),
         Fault("freeze-nats-node", "SIGSTOP of one of three NATS servers for 20 s", frozen_node, 20.0, forgets=True,
               needs="three_nats"),
+        Fault("cut-nats", "a gateway and a workspace replica cut off from NATS for 8 s: packets vanish",
+              _cut_off(Link.BUS), 8.0, needs="wire"),
+        Fault("cut-nats-20", "the same for 20 s, longer than leases", _cut_off(Link.BUS), 20.0, forgets=True,
+              needs="wire"),
+        Fault("cut-postgres", "a workspace replica cut off from PostgreSQL for 8 s: packets vanish",
+              _cut_off(Link.DATABASE), 8.0, lossless=True, needs="wire"),
+        Fault("cut-postgres-20", "the same for 20 s", _cut_off(Link.DATABASE), 20.0, lossless=True, needs="wire"),
         Fault("rolling-restart", "SIGTERM of every process of ours, one after another", _all_in_turn,
               restarted=frozenset(_ROLES)),
     ]  # fmt: skip

@@ -37,7 +37,7 @@ class Ordeal:
         """
         arena, history = self.arena, self.workload.history
         arena.before = arena.pids
-        errors = len(arena.cluster.errors())
+        errors = len(arena.errors())
         started = time.monotonic()
         async with fault.inject(arena):
             await asyncio.sleep(fault.hold_s)
@@ -52,7 +52,7 @@ class Ordeal:
         if fault.forgets:
             # Gateways send clients away to register anew, some seconds after the end; so frames to these get lost.
             self._lossy.append((started - 1, time.monotonic()))
-        assert arena.cluster.errors()[errors:] == []
+        assert arena.errors()[errors:] == []
         found = self._new_violations()
         calls = [call for call in history.since(started) if not call.one_way]
         failed = [call for call in calls if call.outcome == "failed"]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-__all__ = ["Balancer", "balancer"]
+__all__ = ["Balancer", "balancer", "forwarded"]
 
 
 class Balancer:
@@ -62,6 +62,16 @@ async def balancer(urls: Sequence[str]) -> AsyncIterator[Balancer]:
         yield running
     finally:
         await asyncio.to_thread(running.close)
+
+
+@asynccontextmanager
+async def forwarded(host: str, port: int, url: str) -> AsyncIterator[None]:
+    """Make the server at ``url`` reachable at another address, by this process."""
+    server = await asyncio.start_server(_Relays([url]).relay, host, port)
+    try:
+        yield
+    finally:
+        server.close()
 
 
 class _Relays:

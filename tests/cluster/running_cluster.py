@@ -22,7 +22,7 @@ from hypha_common.ids import new_id, personal_workspace
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.tokens import TokenCodec
 
-__all__ = ["RunningCluster", "new_data_dir"]
+__all__ = ["RunningCluster", "error_lines", "new_data_dir"]
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
@@ -95,7 +95,7 @@ class RunningCluster:
 
     def errors(self) -> list[str]:
         """Return the log lines of what the server regards as its own fault."""
-        return [line for line in self.log.splitlines() if re.search(r'"level": ?"(error|critical)"|Traceback', line)]
+        return error_lines(self.log)
 
     def violations(self) -> list[str]:
         """Return what our NATS server refused: whoever is given a user of its own must be able to do its work."""
@@ -167,6 +167,11 @@ class RunningCluster:
     def output(self) -> str:
         """What the server printed so far."""
         return self.log_file.with_suffix(".out").read_text()
+
+
+def error_lines(log: str) -> list[str]:
+    """Return the lines of a log that tell of a server's own fault."""
+    return [line for line in log.splitlines() if re.search(r'"level": ?"(error|critical)"|Traceback', line)]
 
 
 def new_data_dir(path: Path) -> None:

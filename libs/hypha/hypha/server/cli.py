@@ -114,12 +114,12 @@ async def _serve(settings: Settings, started: float) -> int:
 
 
 def _announce(cluster: Cluster, seconds: float) -> None:
-    print(f"Hypha {__version__} is ready at {cluster.settings.public_base_url} after {seconds:.1f} s", flush=True)
-    for url in cluster.gateway_urls[1:]:
-        print(f"  and at {url}", flush=True)
+    lines = [f"Hypha {__version__} is ready at {cluster.settings.public_base_url} after {seconds:.1f} s"]
+    lines += [f"  and at {url}" for url in cluster.gateway_urls[1:]]
     if cluster.settings.start_minio_server and cluster.object_store is not None:
         store = cluster.object_store
-        print(f"  S3 ({store.name}) at {store.url.removeprefix('http://')}, files in {store.folder}", flush=True)
+        lines.append(f"  S3 ({store.name}) at {store.url.removeprefix('http://')}, files in {store.folder}")
+    print("\n".join(lines), flush=True)  # at once: whoever reads the first line finds the others
 
 
 def _stop_on_signals() -> asyncio.Event:
