@@ -157,8 +157,10 @@ async def _arena(link: Link | None, *, browser: bool, three_nats: bool) -> Async
     nats = await asyncio.to_thread(NatsCluster) if three_nats else None
     objects = await asyncio.to_thread(ObjectStore)
     store = FaultyStore(objects.url)
-    await store.start()
-    settings = {**objects.settings(), "endpoint_url": store.url, "enable_s3_proxy": "true"}
+    # Gateways fetch files from both.
+    host = "127.0.0.1" if link is None else link.HUB
+    await store.start(host)
+    settings = {**objects.settings(), "endpoint_url": store.url, "enable_s3_proxy": "true", "artifacts_host": host}
     variables = {f"HYPHA_{name.upper()}": value for name, value in settings.items()}
     if nats is not None:
         variables |= nats.environment(WHOLE_HUB)

@@ -24,7 +24,7 @@ _START_S = 30.0
 _STOP_S = 40.0
 _POLL_S = 0.05
 # Where these processes find what the hub has on its own loopback.
-_STORES = {"HYPHA_NATS_URL": Link.BUS, "HYPHA_DATABASE_URL": Link.DATABASE, "HYPHA_ENDPOINT_URL": Link.HUB}
+_STORES = {"HYPHA_NATS_URL": Link.BUS, "HYPHA_DATABASE_URL": Link.DATABASE}
 _LISTENS = {"gateway": ("HYPHA_HOST", "HYPHA_PORT"), "workspace": ("HYPHA_METRICS_HOST", "HYPHA_METRICS_PORT")}
 
 
