@@ -12,6 +12,7 @@ import psutil
 
 from hypha.server.probe import is_ready
 from tests.chaos.arena import Arena
+from tests.chaos.floods import full_queues, stalled_reader
 from tests.chaos.nats_faults import frozen_node, lost_node, nodes_in_turn
 from tests.fixtures import faulty_store
 from tests.fixtures.link import Link
@@ -182,6 +183,10 @@ def _faults() -> list[Fault]:
         Fault("s3-loses", "S3 does everything and answers nothing for 5 s", _store_does(faulty_store.LOSE), 5.0,
               lossless=True),
         Fault("s3-gone", "S3 killed, back after 4 s", _store_gone, hold_s=4.0, lossless=True),
+        Fault("stalled-reader", "8 clients send 1 MB frames to one that reads nothing, for 8 s", stalled_reader, 8.0,
+              lossless=True),
+        Fault("full-queues", "32 clients send each other more 1 MB frames than they read, for 8 s", full_queues, 8.0,
+              lossless=True),
         Fault("kill-worker", "SIGKILL of the worker that runs an app", _killed("worker"),
               restarted=frozenset({"worker"}), lossless=True),
         Fault("freeze-worker", "SIGSTOP of that worker for 8 s", _frozen("worker"), hold_s=8.0, lossless=True),

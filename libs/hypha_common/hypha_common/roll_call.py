@@ -85,7 +85,8 @@ async def call_roll(
     try:
         bus.publish(broadcast(_TOPIC), pack({"to": inbox}))
         with suppress(TimeoutError):
-            await asyncio.wait_for(complete.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await complete.wait()
     finally:
         bus.unsubscribe(subscription)
     return [answers[key] for key in sorted(answers)]

@@ -130,7 +130,8 @@ class SecurityFeed:
             self._wake.clear()  # before asking: what is announced meanwhile is a reason to ask again
             pause_s = max(0.0, self._list_due - loop.time()) if await self._fetch(loop) else _RETRY_S
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._wake.wait()
 
     async def _fetch(self, loop: asyncio.AbstractEventLoop) -> bool:
         try:

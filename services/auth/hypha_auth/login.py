@@ -108,7 +108,8 @@ class Login:
                 if left <= 0:
                     raise DeadlineExceeded(f"Login timeout, waited for {seconds:g} seconds", rpc_type="Exception")
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(completed.wait(), min(left, _POLL_S))
+                    async with asyncio.timeout(min(left, _POLL_S)):
+                        await completed.wait()
 
     @rpc_method
     async def report(

@@ -51,7 +51,8 @@ class Departures:
     async def told(self, timeout: float) -> None:
         """Wait until every report has been heard, at most ``timeout`` seconds."""
         try:
-            await asyncio.wait_for(self._all_told.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._all_told.wait()
         except TimeoutError:
             log.warning("departures_untold", count=len(self._untold))
 

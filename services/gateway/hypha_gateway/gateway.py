@@ -180,7 +180,8 @@ class Gateway:
     async def ready(self, timeout: float) -> None:
         """Wait until websockets are accepted, at most ``timeout`` seconds."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.feed.ready.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self.feed.ready.wait()
 
     def about(self) -> dict[str, object]:
         """Return what this gateway tells when the cluster counts its members."""

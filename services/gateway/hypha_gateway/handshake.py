@@ -93,7 +93,8 @@ class Handshake:
         started = time.monotonic()
         self.waiting += 1
         try:
-            await asyncio.wait_for(self._slots.acquire(), self._gateway.settings.max_handshake_wait)
+            async with asyncio.timeout(self._gateway.settings.max_handshake_wait):
+                await self._slots.acquire()
         except TimeoutError:
             raise Unavailable("No free slot for a handshake") from None
         finally:

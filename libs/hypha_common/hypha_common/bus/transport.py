@@ -99,7 +99,8 @@ class WideTransport(TcpTransport):
         reader = _ChunkReader(loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         opening = loop.create_connection(lambda: protocol, uri.hostname or "127.0.0.1", uri.port or 4222)
-        transport, _ = await asyncio.wait_for(opening, connect_timeout)
+        async with asyncio.timeout(connect_timeout):
+            transport, _ = await opening
         transport.set_write_buffer_limits(high=_BUFFER_BYTES)
         self._bare_io_reader = self._io_reader = reader
         self._bare_io_writer = self._io_writer = asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -22,7 +22,8 @@ class Place:
     async def turn(self, timeout_s: float) -> bool:
         """Wait until it is this caller's turn to look; False where that did not come in time."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._turn.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._turn.wait()
         called = self._turn.is_set()
         self._turn.clear()
         return called
