@@ -43,7 +43,9 @@ _SCRIPT = """
 """
 _PAGE = """
 <config lang="json">{"name": "Page", "type": "web-worker", "version": "0.1.0", "visibility": "public"}</config>
-<script lang="javascript">api.export({hello(call) { return "hello " + call; }}, {visibility: "public"});</script>
+<script lang="javascript">
+await api.export({config: {visibility: "public"}, hello(call) { return "hello " + call; }});
+</script>
 """
 
 

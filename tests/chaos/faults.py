@@ -201,7 +201,7 @@ def _faults() -> list[Fault]:
         Fault("freeze-nats-node", "SIGSTOP of one of three NATS servers for 20 s", frozen_node, 20.0, forgets=True,
               needs="three_nats"),
         Fault("cut-nats", "a gateway and a workspace replica cut off from NATS for 8 s: packets vanish",
-              _cut_off(Link.BUS), 8.0, needs="wire"),
+              _cut_off(Link.BUS), 8.0, forgets=True, needs="wire"),
         Fault("cut-nats-20", "the same for 20 s, longer than leases", _cut_off(Link.BUS), 20.0, forgets=True,
               needs="wire"),
         Fault("cut-postgres", "a workspace replica cut off from PostgreSQL for 8 s: packets vanish",

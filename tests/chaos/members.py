@@ -36,8 +36,9 @@ class Member:
     services: dict[str, Any] = field(default_factory=dict)
     # What a variable of ours may hold: the last value that was acknowledged, and all that failed since it was.
     env: set[str] = field(default_factory=set)
-    pushed: list[str] = field(default_factory=list)  # tasks in our queue, perhaps
-    doubtful: set[str] = field(default_factory=set)  # of these, perhaps not: the push or a pop since failed
+    pushed: list[str] = field(default_factory=list)  # acknowledged tasks in our queue, in order
+    unsure: set[str] = field(default_factory=set)  # tasks whose push failed: they may turn up, also late
+    lost_pops: int = 0  # pops that failed: each may take a task, also late
     files: dict[str, str] = field(default_factory=dict)  # content of committed artifacts, by alias
     made: tuple[str, str] | None = None  # a token, and who it is
 
@@ -162,23 +163,25 @@ async def _http(member: Member, target: Member, call: Call) -> None:
 async def _queue(member: Member, target: Member, call: Call) -> None:
     """A queue of one's own: what comes out went in, once, in that order, and nothing acknowledged is passed over."""
     queue, name = await member.service("public/queue"), f"q-{member.name}"
-    member.pushed.append(call.id)
-    member.doubtful.add(call.id)
+    member.unsure.add(call.id)
     await queue.push(name, {"call": call.id})
-    member.doubtful.discard(call.id)
-    before = set(member.doubtful)
-    possible = []
-    for pushed in member.pushed:
-        possible.append(pushed)
-        if pushed not in before:
-            break
-    member.doubtful.update(possible)  # a pop that fails may have taken any: those before it may never have been there
+    member.unsure.discard(call.id)
+    member.pushed.append(call.id)
+    member.lost_pops += 1
     task = await queue.pop(name, timeout=0)
+    member.lost_pops -= 1
+    waiting = member.pushed[: member.lost_pops + 1]
+    allowed = {*member.unsure, *waiting}
+    if len(waiting) <= member.lost_pops:
+        allowed.add("nothing")
     value = task["call"] if task is not None else "nothing"
-    member.doubtful = before - {value}
-    if value in possible:
-        member.pushed = member.pushed[member.pushed.index(value) + 1 :]
-    member.history.answered(call, value, allowed=possible)
+    if value in member.unsure:
+        member.unsure.discard(value)
+    elif value in allowed:
+        passed = waiting.index(value) if value in waiting else len(waiting)
+        member.lost_pops -= passed
+        del member.pushed[: passed + 1]
+    member.history.answered(call, value, allowed=sorted(allowed))
 
 
 async def _artifact(member: Member, target: Member, call: Call) -> None:
