@@ -195,7 +195,7 @@ async def test_a_server_that_is_not_there_is_an_error_soon(monkeypatch: pytest.M
     bus = Bus(urls=["nats://user:hidden@127.0.0.1:9"], role="one", instance="aaaaaaaa", on_fatal=pytest.fail)
     for _ in range(2):
         with pytest.raises(Unavailable) as caught:
-            await bus.connect()
+            await bus.connect(timeout=1.0)
         assert "hidden" not in str(caught.value)
 
 
@@ -217,3 +217,30 @@ async def test_a_server_that_answers_too_late_is_heard_again_at_once(server: Nat
     await two.flush()
     one.publish("late", b"hello")
     assert await inbox.take() == b"hello"
+
+
+async def test_a_connection_that_stopped_answering_is_made_anew(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is queued for it; the process goes on."""
+    monkeypatch.setattr("hypha_common.bus.bus._WATCHDOG_INTERVAL_S", 0.1)
+    bus = Bus(urls=[server.url], role="one", instance=new_id(8), on_fatal=pytest.fail)
+    await bus.connect()
+    try:
+        gone, back = asyncio.Event(), asyncio.Event()
+        bus.on_disconnected.append(gone.set)
+        bus.on_reconnected.append(back.set)
+        frozen = psutil.Process(server.pid)
+        frozen.suspend()
+        try:
+            for _ in range(20):  # more than the kernel takes
+                bus.publish("hy.f.0.ws.c", bytes(1_000_000))
+            async with asyncio.timeout(10):
+                await gone.wait()
+        finally:
+            frozen.resume()
+        async with asyncio.timeout(10):
+            await back.wait()
+        await bus.flush()
+    finally:
+        await bus.close()

@@ -21,7 +21,8 @@ log = structlog.get_logger(__name__)
 _INTERVAL_S = 5.0
 _RETRY_S = 1.0
 _BATCH = 500
-_RECONNECT_SPREAD_S = 5.0
+_RECONNECT_SPREAD_S = 5.0  # for a crowd
+_RECONNECT_PAUSE_S = 0.01  # for a few
 
 
 class Lease:
@@ -98,7 +99,7 @@ class Lease:
         for start in range(0, len(connections), _BATCH):
             homeless += await self._announce(database, connections[start : start + _BATCH])
         self._departures.tell_again()
-        pause_s = _RECONNECT_SPREAD_S / max(1, len(homeless))
+        pause_s = min(_RECONNECT_PAUSE_S, _RECONNECT_SPREAD_S / max(1, len(homeless)))
         for connection in homeless:
             connection.end(1001, "The registry was lost, please reconnect")
             await asyncio.sleep(pause_s)

@@ -34,7 +34,7 @@ max_payload: 8MB
 max_pending: 256MB
 max_control_line: 8KB
 write_deadline: "10s"
-ping_interval: "10s"
+ping_interval: "5s"
 ping_max: 2
 {users}"""
 

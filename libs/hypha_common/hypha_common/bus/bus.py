@@ -483,20 +483,20 @@ class Bus:
             await self.flush()
 
     async def _watch(self) -> None:
-        """Notice a connection that looks alive but no longer reads."""
+        """Notice a connection that looks alive but no longer reads; make a new one, or give up if that is no better."""
         strikes = 0
-        while strikes < _WATCHDOG_STRIKES:
+        while strikes < 2 * _WATCHDOG_STRIKES:
             await asyncio.sleep(_WATCHDOG_INTERVAL_S)
-            if not self._client.is_connected:
-                strikes = 0
-                continue
             try:
                 await self.flush(timeout=_WATCHDOG_INTERVAL_S)
                 strikes = 0
             except DeadlineExceeded:
                 strikes += 1
+                if strikes == _WATCHDOG_STRIKES:
+                    log.warning("bus_unresponsive")
+                    await self._client.force_reconnect()
             except Unavailable:
-                strikes = 0
+                pass  # not connected: that is seen to
         self._on_fatal("the bus connection stopped answering")
 
 

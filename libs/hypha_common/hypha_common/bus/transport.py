@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +13,9 @@ from nats.aio.transport import TcpTransport
 __all__ = ["WideTransport"]
 
 _BUFFER_BYTES = 4 * 1024 * 1024
+# Packets that vanish are sent again after longer and longer pauses, which may outlast a lease; a new connection is
+# tried every few seconds. Shorter than a lease, longer than a busy server keeps us waiting.
+_UNHEARD_MS = 10_000
 
 
 class _ChunkReader(asyncio.StreamReader):
@@ -102,8 +106,17 @@ class WideTransport(TcpTransport):
         async with asyncio.timeout(connect_timeout):
             transport, _ = await opening
         transport.set_write_buffer_limits(high=_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD_MS)
         self._bare_io_reader = self._io_reader = reader
         self._bare_io_writer = self._io_writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    def close(self) -> None:
+        """Close at once, also where something is queued: nats-py waits for the end, and the server may take nothing."""
+        if self._io_writer is not None:
+            if self.queued_bytes:
+                self._io_writer.transport.abort()
+            self._io_writer.close()
 
     def send(self, parts: Sequence[bytes | memoryview]) -> None:
         """Write in order, a moment later, without waiting."""
