@@ -52,7 +52,8 @@ class Ordeal:
         if fault.forgets:
             # Gateways send clients away to register anew, some seconds after the end; so frames to these get lost.
             self._lossy.append((started - 1, time.monotonic()))
-        assert arena.errors()[errors:] == []
+        told = arena.errors()[errors:]
+        assert told == [], "\n".join(told)
         found = self._new_violations()
         calls = [call for call in history.since(started) if not call.one_way]
         failed = [call for call in calls if call.outcome == "failed"]
