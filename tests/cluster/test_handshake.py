@@ -23,7 +23,7 @@ from hypha_common.ids import new_id
 from hypha_common.principal import Permission, Principal, Scope
 from hypha_common.version import __version__
 from tests.cluster.forged import codec_of, forged
-from tests.cluster.raw_client import enter, knock, raw_client
+from tests.cluster.raw_client import encoded, enter, knock, raw_client
 from tests.cluster.raw_socket import open_websocket, raw_socket, upgrade_request, ws_frame
 from tests.cluster.running_cluster import RunningCluster
 from tests.fixtures.clients import Connect
@@ -151,11 +151,30 @@ class TestFirstMessage:
         assert (code, text) == (1001, f"{FAILED}{next(iter(first))} must be text")
 
     async def test_more_before_the_answer(self, cluster: RunningCluster) -> None:
-        """Whoever talks on before being let in is not heard, and does no harm."""
+        """Whoever talks on in no language before being let in does no harm."""
         async with open_websocket(cluster.url, authenticated=False) as socket:
             first = ws_frame(Opcode.TEXT, b'{"client_id": "eager"}')
             await socket.send(first + first + ws_frame(Opcode.BINARY, b"\x80") * 20)
             assert json.loads((await socket.frame())[1])["type"] == "connection_info"
+
+    async def test_a_call_before_the_answer(self, cluster: RunningCluster) -> None:
+        """hypha-rpc calls on its new websocket while it connects again: that is answered once it is let in."""
+        async with open_websocket(cluster.url, authenticated=False) as socket:
+            call = {"type": "method", "to": "*/manager-hypha", "method": "services.default.echo", "session": "s"}
+            frame = ws_frame(Opcode.BINARY, encoded(call, {"args": ["early"], "promise": "*"}))
+            await socket.send(ws_frame(Opcode.TEXT, b'{"client_id": "eager"}') + frame)
+            assert json.loads((await socket.frame())[1])["type"] == "connection_info"
+            while (message := (await socket.frame())[1]) and b"s.resolve" not in message:
+                pass
+            assert b"early" in message
+
+    async def test_too_much_before_the_answer(self, cluster: RunningCluster) -> None:
+        """Nobody who has not been let in takes much memory; a client tries again."""
+        async with open_websocket(cluster.url, authenticated=False) as socket:
+            call = {"type": "method", "to": "*/manager-hypha", "method": "services.default.echo", "session": "s"}
+            frame = ws_frame(Opcode.BINARY, encoded(call, {"args": ["x" * 30_000]}))
+            await socket.send(ws_frame(Opcode.TEXT, b'{"client_id": "eager"}') + 3 * frame)
+            assert await socket.close_code() == 1013
 
     async def test_gone_before_the_answer(self, cluster: RunningCluster) -> None:
         """Nothing is left of a client that did not wait, not even its id."""

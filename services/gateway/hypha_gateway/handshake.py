@@ -71,6 +71,8 @@ class Handshake:
                 return
             if await self.connect(session, message) is None:
                 session.link.abort()
+            else:
+                session.catch_up()
         except (Unavailable, DeadlineExceeded) as error:
             # A bare close is tried again by clients; an error message would make them give up for ever.
             log.warning("handshake_failed", error=str(error))

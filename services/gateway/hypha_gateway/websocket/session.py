@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST_MESSAGE_S = 5.0
 _MAX_CONTROL_CHARACTERS = 1000
+_MAX_EARLY_BYTES = 64 * 1024  # of a client that has not been let in yet
 
 UPGRADE_CLIENT = (
     "Connection rejected, please  upgrade to `hypha-rpc` which pass the authentication information in the first message"
@@ -35,6 +36,7 @@ class WebsocketSession(Session):
     def __init__(self, link: Link, gateway: Gateway) -> None:
         super().__init__(link, gateway)
         self._handshake: asyncio.Task[None] | None = None
+        self._early: list[bytes] = []
         self._timer = asyncio.get_running_loop().call_later(_FIRST_MESSAGE_S, self._too_late)
 
     def refuse(self, code: int, reason: str, *, tell: bool = True) -> None:
@@ -60,6 +62,12 @@ class WebsocketSession(Session):
             return None
         self._connection.hold()
         return self._connection
+
+    def catch_up(self) -> None:
+        """Take what the client sent before it was told that it is in: hypha-rpc does while it connects again."""
+        early, self._early = self._early, []
+        for data in early:
+            self.on_binary(data)
 
     # What the link tells.
 
@@ -88,6 +96,10 @@ class WebsocketSession(Session):
         elif self._handshake is None:
             self._timer.cancel()
             self.refuse(1003, "Failed to decode authentication information")
+        elif sum(map(len, self._early)) + len(data) > _MAX_EARLY_BYTES:
+            self.refuse(1013, "Too much was sent before the connection was established, please retry", tell=False)
+        else:
+            self._early.append(data)
 
     def on_closed(self, code: int) -> None:
         self._timer.cancel()
