@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.chaos.arena import Arena, arena
@@ -27,7 +28,8 @@ def main() -> int:
     if left_out := [name for name in names if FAULTS[name] not in wanted]:
         print(f"left out: {', '.join(left_out)}", file=sys.stderr)
     rows, broken = asyncio.run(_run(wanted, options))
-    how = f"Measured by `scripts/chaos --seed {options.seed}{' --browser' if options.browser else ''}`."
+    command = f"scripts/chaos --seed {options.seed}{' --browser' if options.browser else ''}"
+    how = f"Measured by `{command}` on {datetime.now(UTC).date()}, {os.cpu_count()} cores, nothing else running."
     print(table(rows, how))
     if options.report:
         write_table(Path(options.report), rows, how)

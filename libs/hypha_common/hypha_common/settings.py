@@ -182,7 +182,9 @@ class Settings:
     stream_max_missed_pings: int = option(
         3, "unanswered questions after which an HTTP stream ends", roles=_GATEWAY, minimum=1
     )
-    max_concurrent_connections: int = option(200, "handshakes at the same time", roles=_GATEWAY, minimum=1)
+    max_concurrent_connections: int = option(
+        50, "handshakes at the same time; more only wait longer at the workspace service", roles=_GATEWAY, minimum=1
+    )
     max_handshake_wait: float = option(
         30.0, "seconds that a connection waits for its turn when there are too many", roles=_GATEWAY, minimum=0
     )
