@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -45,14 +46,20 @@ class asking:  # noqa: N801  # used as a word
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         outcome = "answered" if error is None else _outcome_of(error)
-        REQUESTS.labels(*self._place, outcome).inc()
+        _requests(*self._place, outcome).inc()
         if outcome != "given_up":
-            REQUEST_SECONDS.labels(*self._place).observe(time.perf_counter() - self._began)
+            _request_seconds(*self._place).observe(time.perf_counter() - self._began)
 
 
 def answering(subject: str) -> AbstractContextManager[object]:
     """Measure the answer to a question of another process."""
-    return VERB_SECONDS.labels(place_of(subject)[1]).time()
+    return _verb_seconds(place_of(subject)[1]).time()
+
+
+# To look one up takes as long as to count; there are as many as series, which no caller makes.
+_requests = functools.cache(REQUESTS.labels)
+_request_seconds = functools.cache(REQUEST_SECONDS.labels)
+_verb_seconds = functools.cache(VERB_SECONDS.labels)
 
 
 def _outcome_of(error: BaseException) -> str:
