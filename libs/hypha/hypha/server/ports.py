@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from hypha_common.errors import ConfigurationError
 
@@ -10,14 +11,20 @@ __all__ = ["LOOPBACK", "bracketed", "check_free", "free_port", "free_run", "loca
 
 LOOPBACK = "127.0.0.1"
 _TRIES = 50
+# Below those that Linux (from 32768 on) and macOS (49152) give to connections that go out: one of these could take the
+# port between our look and the bind of whom it is for.
+_QUIET_PORTS = range(20_000, 32_000)
 _ANY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}  # noqa: S104
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """Return a port that nobody listens at."""
+    """Return a port that nobody listens at, and that no connection of this machine is likely to take meanwhile."""
+    for port in random.sample(_QUIET_PORTS, _TRIES):
+        with suppress(OSError), _bound(host, port):
+            return port
     with _bound(host, 0) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+        given: int = listener.getsockname()[1]
+    return given
 
 
 def free_run(host: str, count: int) -> int:

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 _FIRST_MESSAGE_S = 5.0
 _MAX_CONTROL_CHARACTERS = 1000
 _MAX_EARLY_BYTES = 64 * 1024  # of a client that has not been let in yet
+_FRAME_BYTES = 100  # what keeping one takes, were it empty
 
 UPGRADE_CLIENT = (
     "Connection rejected, please  upgrade to `hypha-rpc` which pass the authentication information in the first message"
@@ -37,6 +38,7 @@ class WebsocketSession(Session):
         super().__init__(link, gateway)
         self._handshake: asyncio.Task[None] | None = None
         self._early: list[bytes] = []
+        self._early_bytes = 0
         self._timer = asyncio.get_running_loop().call_later(_FIRST_MESSAGE_S, self._too_late)
 
     def refuse(self, code: int, reason: str, *, tell: bool = True) -> None:
@@ -69,6 +71,13 @@ class WebsocketSession(Session):
         for data in early:
             self.on_binary(data)
 
+    def _come_early(self, data: bytes) -> None:
+        self._early_bytes += len(data) + _FRAME_BYTES
+        if self._early_bytes <= _MAX_EARLY_BYTES:
+            self._early.append(data)
+        else:
+            self.refuse(1013, "Too much was sent before the connection was established, please retry", tell=False)
+
     # What the link tells.
 
     def on_closing(self, code: int) -> None:
@@ -96,10 +105,8 @@ class WebsocketSession(Session):
         elif self._handshake is None:
             self._timer.cancel()
             self.refuse(1003, "Failed to decode authentication information")
-        elif sum(map(len, self._early)) + len(data) > _MAX_EARLY_BYTES:
-            self.refuse(1013, "Too much was sent before the connection was established, please retry", tell=False)
         else:
-            self._early.append(data)
+            self._come_early(data)
 
     def on_closed(self, code: int) -> None:
         self._timer.cancel()
