@@ -3,13 +3,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlparse
 
 import psutil
 import pytest
+import uvloop
 
 from hypha_common import envelope
 from hypha_common.bus import Bus
+from hypha_common.bus.transport import WideTransport
 from hypha_common.errors import DeadlineExceeded, NotFound, PayloadTooLarge, Unavailable
 from hypha_common.ids import new_id
 from tests.fixtures.nats import NatsServer
@@ -244,3 +248,38 @@ async def test_a_connection_that_stopped_answering_is_made_anew(
         await bus.flush()
     finally:
         await bus.close()
+
+
+def test_what_is_sent_when_the_connection_has_ended() -> None:
+    """It is lost with it, and nothing else happens."""
+
+    async def errors() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: found.append(context))
+        ended = asyncio.Event()
+
+        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            ended.set()
+
+        server = await asyncio.start_server(hear, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport = WideTransport()
+        await transport.connect(urlparse(f"nats://127.0.0.1:{port}"), 4096, 5)
+        transport.send([b"PING\r\n"])
+        transport.close()
+        await ended.wait()
+        transport.send([b"PING\r\n"])
+        await asyncio.sleep(0.01)  # a few turns of the loop
+        assert transport.queued_bytes == 0
+        await transport.written()
+        transport.close()
+        server.close()
+        await server.wait_closed()
+        return found
+
+    assert uvloop.run(errors()) == []

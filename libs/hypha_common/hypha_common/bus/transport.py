@@ -133,7 +133,7 @@ class WideTransport(TcpTransport):
     def _uncork(self) -> None:
         parts, self._corked, self._corked_bytes = self._corked, [], 0
         self._last_batch, self._batch = self._batch, 0
-        if self._io_writer is not None:
+        if self._io_writer is not None and not self._io_writer.transport.is_closing():
             self._io_writer.transport.writelines(parts)
 
     async def written(self) -> None:
