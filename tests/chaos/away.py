@@ -72,18 +72,15 @@ async def away(link: Link, cluster: RunningCluster) -> AsyncIterator[Away]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hypha-test-away-")))
         made = Away(link, folder / "away.log")
-        reached: set[str] = set()
-        for role in _LISTENS:
-            environment = psutil.Process(cluster.pids[role][0]).environ()
+        environments = {role: psutil.Process(cluster.pids[role][0]).environ() for role in _LISTENS}
+        for name, address in _STORES.items():
+            port = urlsplit(environments["workspace"][name]).port
+            assert port is not None
+            await stack.enter_async_context(forwarded(address, port, f"http://127.0.0.1:{port}"))
+        for role, environment in environments.items():
             environment.pop("HYPHA_LISTEN_FDS", None)
             for name, address in _STORES.items():
-                if name in environment:
-                    here = urlsplit(environment[name])
-                    assert here.hostname is not None and here.port is not None
-                    environment[name] = environment[name].replace(here.hostname, address)
-                    if environment[name] not in reached:
-                        await stack.enter_async_context(forwarded(address, here.port, f"http://127.0.0.1:{here.port}"))
-                        reached.add(environment[name])
+                environment[name] = environment[name].replace("127.0.0.1", address)
             process = await made.start(role, environment)
             stack.push_async_callback(_end, process)
         yield made

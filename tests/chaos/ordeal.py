@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from tests.chaos.report import Row
 from tests.chaos.workload import Workload, at_work
 from tests.cluster.operations import registry_is_what_has_sockets
 
-__all__ = ["RECOVERY_S", "Ordeal", "ordeal"]
+__all__ = ["RECOVERY_S", "Ordeal", "go_through", "ordeal"]
 
 RECOVERY_S = 15.0  # the promise
 
@@ -120,3 +121,11 @@ async def ordeal(arena: Arena, *, seed: int = 0, members: int = 9) -> AsyncItera
                 made.workload.history.save(Path(file.name))
             print(f"the history is in {file.name}\n{made.workload.report(list(made.workload.history.calls.values()))}")
         raise
+
+
+async def go_through(arena: Arena, fault: Fault, *, members: int = 9) -> None:
+    """Let a system under load suffer one fault. Raises AssertionError where a promise is broken."""
+    async with ordeal(arena, members=members) as trial:
+        row = await trial.suffer(fault)
+        print(row, file=sys.stderr)
+    assert trial.violations == []

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest_asyncio
 
 from tests.chaos.arena import Arena, arena
 from tests.chaos.faults import FAULTS
-from tests.chaos.ordeal import ordeal
+from tests.chaos.ordeal import go_through
 from tests.chaos.report import END, START, Row, write_table
 
 _TELLING = ("kill-workspace", "kill-gateway", "kill-nats", "s3-errors")
@@ -33,29 +32,22 @@ async def place_on_three() -> AsyncIterator[Arena]:
         yield made
 
 
-async def _suffer(place: Arena, name: str, *, members: int = _MEMBERS) -> None:
-    async with ordeal(place, members=members) as trial:
-        row = await trial.suffer(FAULTS[name])
-        print(row, file=sys.stderr)
-    assert trial.violations == []
-
-
 @pytest.mark.parametrize("name", _TELLING)
 async def test_the_most_telling_faults(place: Arena, name: str) -> None:
     """It recovers in time, and the history is clean."""
-    await _suffer(place, name)
+    await go_through(place, FAULTS[name], members=_MEMBERS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _REST)
 async def test_each_other_fault(place: Arena, name: str) -> None:
-    await _suffer(place, name, members=9)
+    await go_through(place, FAULTS[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _ON_THREE)
 async def test_faults_of_three_nats_servers(place_on_three: Arena, name: str) -> None:
-    await _suffer(place_on_three, name)
+    await go_through(place_on_three, FAULTS[name], members=_MEMBERS)
 
 
 async def test_a_table_takes_the_place_of_the_one_before(tmp_path: Path) -> None:

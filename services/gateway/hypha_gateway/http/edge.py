@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import functools
 import math
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -263,16 +264,10 @@ def _route_of(scope: Scope) -> str:
 
 
 # labels() takes a lock and builds a key; there are few of each.
-_counters: dict[tuple[str, str, int], Any] = {}
-_timers: dict[str, Any] = {}
+_requests = functools.cache(REQUESTS.labels)
+_seconds = functools.cache(SECONDS.labels)
 
 
 def _count(method: str, route: str, status: int, seconds: float) -> None:
-    counter = _counters.get((method, route, status))
-    if counter is None:
-        counter = _counters[method, route, status] = REQUESTS.labels(method, route, str(status or "other"))
-    counter.inc()
-    timer = _timers.get(route)
-    if timer is None:
-        timer = _timers[route] = SECONDS.labels(route)
-    timer.observe(seconds)
+    _requests(method, route, str(status or "other")).inc()
+    _seconds(route).observe(seconds)
